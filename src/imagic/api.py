@@ -1,0 +1,296 @@
+"""All that most users call: load a model, fit an image, edit it.
+
+`fit` is expensive and runs once per image and text; `edit` is cheap and runs many times on what `fit` learned, or on an
+image does both. Whatever decides the pixels goes into a record, from which `redo` makes them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from imagic import _records
+from imagic._models import DEFAULT_MODEL, Model, load_model, loaded, text_warnings
+from imagic._results import Edited, Fit, output_paths
+from imagic.core import registry
+from imagic.core.errors import ModelError, OptionError, TextError
+from imagic.core.frame import Box, Frame
+from imagic.core.images import Picture, Source, as_picture
+from imagic.core.options import build_options
+from imagic.core.provenance import Record
+from imagic.core.seeds import SEED_LIMIT
+from imagic.core.types import Backbone, EditResult, FitRequest, Method, Progress
+
+__all__ = [
+    "DEFAULT_METHOD",
+    "DEFAULT_MODEL",
+    "Edited",
+    "Fit",
+    "check_text",
+    "edit",
+    "finish",
+    "fit",
+    "load_model",
+    "output_paths",
+    "redo",
+    "split_options",
+    "text_warnings",
+]
+
+Eta: TypeAlias = "Literal['auto'] | float | Sequence[float]"
+OnProgress: TypeAlias = Callable[[Progress], None]
+T = TypeVar("T")
+
+DEFAULT_METHOD = "imagic"
+LONGEST_TEXT = 2_000  # characters; a model reads a few hundred, and a record must hold them all
+
+
+def fit(
+    image: Source,
+    text: str,
+    *,
+    model: Model = DEFAULT_MODEL,
+    method: str = DEFAULT_METHOD,
+    preset: str = "",
+    source_text: str = "",
+    seed: int = 0,
+    crop: tuple[int, int, int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Fit:
+    """Learn an image, so that it can be edited towards a text.
+
+    image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4).
+    text: what the result shows. source_text: what the input shows; the fit then serves other texts too.
+    preset: one of the method's, "" for its defaults. options: its fit options by name, over the preset's.
+    crop: the part to edit (left, top, width, height), in pixels.
+    Raises an ImagicError: ImageError, TextError, OptionError, ModelError or AbilityError.
+    """
+    editor = registry.method(method)
+    fit_values, edit_values = split_options(editor, options or {})
+    if edit_values:
+        raise OptionError(f"Options of editing, not of fitting: {', '.join(edit_values)}; give them to edit.")
+    chosen: Any = build_options(editor.FitOptions, {**_preset(editor, preset), **fit_values})
+    check_text(text)
+    if source_text:
+        check_text(source_text)
+    _seeds(seed, 1)
+    picture = as_picture(image)
+    backbone = loaded(model)
+    box = None if crop is None else Box(*crop)
+    frame = Frame.fit(picture, backbone.image_size, backbone.size_multiple, box)
+    request = FitRequest(frame.to_model(picture), text, source_text, seed=seed)
+    return _fit(editor, chosen, request, picture, frame, backbone, preset, on_progress)
+
+
+def edit(
+    image: Source | Fit,
+    text: str | None = None,
+    *,
+    eta: Eta = "auto",
+    seed: int = 0,
+    num_seeds: int = 1,
+    plain: bool = False,
+    options: Mapping[str, Any] | None = None,
+    model: Model | None = None,
+    method: str | None = None,
+    preset: str | None = None,
+    source_text: str | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Edited:
+    """Edit an image as a text says.
+
+    image: as for `fit`, or a Fit, which saves the expensive part.
+    text: what the result shows; for a Fit, None is the text that it was made for.
+    eta: the strength; "auto" finds one for each seed; several numbers give an image each.
+    seed: of the first image, and of the fit. num_seeds: how many, counting upwards.
+    plain: enlarge the model's result, instead of laying the change over the input.
+    options: the method's options by name, of fitting and editing.
+    model, method, preset, source_text, crop: as for `fit`; not with a Fit.
+    Raises an ImagicError as `fit`, before any work where it can.
+    """
+    of_fit = {"model": model, "method": method, "preset": preset, "source_text": source_text, "crop": crop}
+    asked = [name for name, value in of_fit.items() if value is not None]
+    if isinstance(image, Fit) and asked:
+        raise OptionError(f"A fit has its {', '.join(asked)} already: leave that out, or fit again.")
+    editor = registry.method(image.state.method if isinstance(image, Fit) else method or DEFAULT_METHOD)
+    fit_values, edit_values = split_options(editor, options or {})
+    if isinstance(image, Fit) and fit_values:
+        raise OptionError(f"Options of fitting, which is done already: {', '.join(fit_values)}; fit again.")
+    edit_values |= _strength_values(editor, eta)
+    if isinstance(image, Fit) and text is not None and text != image.record.target_text:
+        check_text(text)
+        edit_values |= _target_values(editor, text)
+    chosen: Any = build_options(editor.EditOptions, edit_values)
+    seeds = _seeds(seed, num_seeds)
+    if not isinstance(image, Fit):
+        if text is None:
+            raise TextError("An edit needs a text: describe the edited picture.")
+        image = fit(
+            image,
+            text,
+            model=DEFAULT_MODEL if model is None else model,
+            method=editor.name,
+            preset=preset or "",
+            source_text=source_text or "",
+            seed=seed,
+            crop=crop,
+            options=fit_values,
+            on_progress=on_progress,
+        )
+    return _edit(image, editor, chosen, text or image.record.target_text, seeds, plain, on_progress)
+
+
+def redo(record: Record, image: Source, *, model: Model | None = None, on_progress: OnProgress | None = None) -> Edited:
+    """Make an image again from its record (core.provenance.read_record) and the original input.
+
+    On one machine with the same versions the pixels are the same; where a version differs, a warning says so.
+    model: None loads the one that the record names.
+    Raises ImageError for another input, ModelError for another model.
+    """
+    picture = as_picture(image)
+    record.check_input(picture)
+    editor = registry.method(record.method)
+    fit_options: Any = build_options(editor.FitOptions, record.fit_options)
+    edit_options: Any = build_options(editor.EditOptions, record.edit_options)
+    backbone = loaded(record.model if model is None else model)
+    if backbone.fingerprint != record.model_fingerprint:
+        raise ModelError(f"This is not the model '{record.model}' that made the image; name the folder of that one.")
+    frame = record.frame()
+    request = FitRequest(frame.to_model(picture), record.target_text, record.source_text, seed=record.fit_seed)
+    fitted = _fit(editor, fit_options, request, picture, frame, backbone, record.preset, on_progress)
+    edited = _edit(fitted, editor, edit_options, record.target_text, (record.seed,), record.plain, on_progress)
+    # Strengths that were asked for together are rendered together again, since rounding may depend on the batch.
+    index = min(range(len(edited.etas)), key=lambda i: abs(edited.etas[i] - record.strength))
+    made = edited.records[index]
+    return dataclasses.replace(
+        edited,
+        results=(dataclasses.replace(edited.results[0], chosen=(edited.chosen[index],)),),
+        records=(made,),
+        warnings=(*_records.differences(record, made), *edited.warnings),
+    )
+
+
+def split_options(method: Method, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Option values by name, parted into those of fitting and those of editing; a name of both goes to both.
+
+    Raises OptionError for a name of neither.
+    """
+    of_fit, of_edit = _names(method.FitOptions), _names(method.EditOptions)
+    if unknown := [name for name in values if name not in of_fit | of_edit]:
+        known = ", ".join(sorted(of_fit | of_edit))
+        raise OptionError(f"The method '{method.name}' has no option '{unknown[0]}'; it has: {known}.")
+    return (
+        {name: value for name, value in values.items() if name in of_fit},
+        {name: value for name, value in values.items() if name in of_edit},
+    )
+
+
+def _fit(
+    editor: Method,
+    options: Any,
+    request: FitRequest,
+    picture: Picture,
+    frame: Frame,
+    backbone: Backbone,
+    preset: str,
+    on_progress: OnProgress | None,
+) -> Fit:
+    registry.check_abilities(editor, backbone)
+    record = _records.of_fit(editor.name, request, picture, frame, backbone, preset, options)
+    state = finish(editor.fit(backbone, request, options), on_progress)
+    return Fit(picture, frame, _records.attach(state, record), backbone, record)
+
+
+def _edit(
+    fitted: Fit,
+    editor: Method,
+    options: Any,
+    text: str,
+    seeds: Sequence[int],
+    plain: bool,
+    on_progress: OnProgress | None,
+) -> Edited:
+    # One call per seed: an image is then laid over the reconstruction of its own seed, and no other seed of the batch
+    # has a part in its rounding, so that it can be made again alone.
+    results: list[EditResult] = []
+    for seed in seeds:
+        label = f"seed {seed}: " if len(seeds) > 1 else ""
+        work = editor.edit(fitted.backbone, fitted.state, options, [seed])
+        results.append(finish(work, on_progress, label))
+    records = [
+        _records.of_image(fitted.record, candidate, options, text, plain)
+        for result in results
+        for candidate in result.chosen
+    ]
+    new_text = () if text == fitted.record.target_text else text_warnings(fitted.backbone, text)
+    sentences = [*fitted.warnings, *new_text, *(sentence for result in results for sentence in result.warnings)]
+    return Edited(fitted, tuple(results), tuple(records), tuple(dict.fromkeys(sentences)))
+
+
+def finish(work: Generator[Progress, None, T], on_progress: OnProgress | None = None, label: str = "") -> T:
+    """The result of a computation that yields its progress, which is reported with `label` before each stage.
+
+    Whatever happens, also in the callback, the computation is closed, so that it restores what it changed at once.
+    """
+    try:
+        while True:
+            progress = next(work)
+            if on_progress is not None:
+                on_progress(dataclasses.replace(progress, stage=label + progress.stage))
+    except StopIteration as finished:
+        result: T = finished.value
+        return result
+    finally:
+        work.close()
+
+
+def _names(options: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(options)}
+
+
+def _preset(method: Method, name: str) -> Mapping[str, Any]:
+    if not name:
+        return {}
+    if name not in method.presets:
+        known = ", ".join(method.presets) or "none"
+        raise OptionError(f"The method '{method.name}' has no preset '{name}'; it has: {known}.")
+    return method.presets[name]
+
+
+def _strength_values(method: Method, eta: Eta) -> dict[str, Any]:
+    """`eta` as the method's options: none for automatic, `eta` for one value, `etas` for several."""
+    if isinstance(eta, str):
+        if eta != "auto":
+            raise OptionError(f"eta must be 'auto', a number or several numbers, not '{eta}'.")
+        return {}
+    values: dict[str, Any] = {"eta": eta} if isinstance(eta, (int, float)) else {"etas": tuple(eta)}
+    if missing := values.keys() - _names(method.EditOptions):
+        raise OptionError(f"The method '{method.name}' has no {', '.join(missing)}; leave it automatic.")
+    if values == {"etas": ()}:
+        raise OptionError("Give at least one eta.")
+    return values
+
+
+def _target_values(method: Method, text: str) -> dict[str, Any]:
+    if "target_text" not in _names(method.EditOptions):
+        raise TextError(f"The method '{method.name}' edits towards the text it was fitted for; fit again for another.")
+    return {"target_text": text}
+
+
+def _seeds(seed: int, count: int) -> tuple[int, ...]:
+    if count < 1:
+        raise OptionError(f"The number of seeds must be 1 at least, not {count}.")
+    if not 0 <= seed <= SEED_LIMIT - count:
+        raise OptionError(f"Seeds must lie between 0 and {SEED_LIMIT - 1}, not {seed} to {seed + count - 1}.")
+    return tuple(range(seed, seed + count))
+
+
+def check_text(text: str) -> None:
+    """Raises TextError for a text that is empty or too long to be recorded."""
+    if not text.strip():
+        raise TextError("The text is empty: describe the edited picture, such as 'a sitting dog'.")
+    if len(text) > LONGEST_TEXT:
+        raise TextError(f"The text has {len(text)} characters, more than {LONGEST_TEXT}; shorten it.")

@@ -1,0 +1,33 @@
+"""What a CLIP tokenizer will make of a text: words it does not know, and where a long text is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import CLIPTokenizer
+
+from imagic.core.types import TextReport
+
+# A tokenizer whose tokenizer_config.json says so has one token per known word and spells other words byte by byte: a
+# spelt word carries no meaning. An ordinary CLIP vocabulary composes words from learned pieces, so none is unknown.
+WORD_LEVEL = "word_level"
+
+
+def report_text(tokenizer: CLIPTokenizer, text: str, length: int) -> TextReport:
+    """length: the tokens that the text encoder takes, its start and end marks included."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    room = length - tokenizer.num_special_tokens_to_add()
+    offsets = encoded["offset_mapping"]
+    cut = text[offsets[room][0] :] if len(offsets) > room else ""
+    return TextReport(_unknown_words(tokenizer, text), cut)
+
+
+def _unknown_words(tokenizer: CLIPTokenizer, text: str) -> tuple[str, ...]:
+    """The words, in order and once each, that are not one token of a word-level vocabulary."""
+    if not tokenizer.init_kwargs.get(WORD_LEVEL, False):
+        return ()
+    engine: Any = tokenizer.backend_tokenizer
+    normal = engine.normalizer.normalize_str(text)
+    words = [normal[start:end] for _, (start, end) in engine.pre_tokenizer.pre_tokenize_str(normal)]
+    spelt = [w for w in words if any(c.isalnum() for c in w) and len(tokenizer.tokenize(w)) > 1]
+    return tuple(dict.fromkeys(spelt))

@@ -1,0 +1,31 @@
+"""Benchmarks: suites of edits whose truth is known, the runner that scores methods on them, and the report.
+
+`run(out, open_suite("menagerie", limit=12), entries(["imagic", "copy"]), load_model("menagerie"))` is a generator of
+progress that writes rows and pictures under `out`; `markdown(load(out))` is the table, `contact_sheet` a look at them.
+"""
+
+from imagic.bench.catalogue import entries, names
+from imagic.bench.report import load, markdown, summarise
+from imagic.bench.runner import Shard, Summary, run
+from imagic.bench.sheet import contact_sheet
+from imagic.bench.suites import SUITES, open_suite
+from imagic.bench.types import Entry, Item, Judge, Pictures, Suite
+
+__all__ = [
+    "SUITES",
+    "Entry",
+    "Item",
+    "Judge",
+    "Pictures",
+    "Shard",
+    "Suite",
+    "Summary",
+    "contact_sheet",
+    "entries",
+    "load",
+    "markdown",
+    "names",
+    "open_suite",
+    "run",
+    "summarise",
+]

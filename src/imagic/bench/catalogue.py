@@ -1,0 +1,46 @@
+"""From the names on a command line to methods on trial: an installed method, a baseline, or a variant of a method."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imagic.bench.ablations import VARIANTS, Variant
+from imagic.bench.baselines import BASELINES
+from imagic.bench.types import Entry
+from imagic.core import registry
+from imagic.core.errors import OptionError
+from imagic.core.registry import Group
+
+
+def names() -> tuple[str, ...]:
+    """All that `entries` knows: methods first, then baselines and variants."""
+    return (*registry.names(Group.METHODS), *BASELINES, *VARIANTS)
+
+
+def entries(
+    labels: Sequence[str],
+    preset: str = "",
+    fit: Mapping[str, Any] | None = None,
+    edit: Mapping[str, Any] | None = None,
+) -> list[Entry]:
+    """One entry per name.
+
+    preset, fit, edit: option values for plain methods; a variant or baseline has its own.
+
+    Raises OptionError for an unknown name, with the nearest known one. Options are checked by `run`.
+    """
+    return [_entry(label, Variant(label, preset, fit or {}, edit or {})) for label in labels]
+
+
+def _entry(label: str, plain: Variant) -> Entry:
+    if label in BASELINES:
+        return Entry(label, BASELINES[label]())
+    if label not in names():
+        near = difflib.get_close_matches(label, names(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(names())}."
+        raise OptionError(f"Unknown method '{label}': {hint}")
+    chosen = VARIANTS.get(label, plain)
+    method = registry.method(chosen.method)
+    return Entry(label, method, chosen.preset, chosen.fit, chosen.edit, chosen.with_source_text)

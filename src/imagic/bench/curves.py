@@ -1,0 +1,81 @@
+"""Mean text agreement and closeness to the input against eta, over the sweeps of a run (Imagic's trade-off of
+editability and fidelity).
+
+Only etas at which every item was looked at are shown, so that all points of a curve are means over the same items.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagic.bench.rows import Row
+from imagic.core.errors import NotAvailable, OutputError
+from imagic.core.files import replacing
+
+
+@dataclass(frozen=True)
+class Point:
+    """Means over the items of a method at one eta. scores: what the method measured; success: as judged, None if no
+    item could be."""
+
+    eta: float
+    items: int
+    scores: dict[str, float]
+    psnr_input: float
+    success: float | None
+
+
+def eta_curve(rows: Sequence[Row], label: str) -> list[Point]:
+    """The curve of one method, by rising eta. Raises OutputError when its rows have no sweep or no eta in common."""
+    mine = [row for row in rows if row["label"] == label and not row["error"]]
+    # Of two looks at one eta the first counts: it was made like its neighbours.
+    sweeps = [{each["eta"]: each for each in reversed(row["sweep"])} for row in mine]
+    shared = sorted(set.intersection(*(set(sweep) for sweep in sweeps))) if sweeps else []
+    if not shared:
+        raise OutputError(f"The rows of '{label}' have no eta in common: run it with an eta sweep.")
+    return [_point(eta, [sweep[eta] for sweep in sweeps]) for eta in shared]
+
+
+def _point(eta: float, looks: Sequence[Row]) -> Point:
+    names = set.intersection(*(set(look["scores"]) for look in looks))
+    judged = [look["success"] for look in looks if look["success"] is not None]
+    return Point(
+        eta=eta,
+        items=len(looks),
+        scores={name: statistics.fmean(float(look["scores"][name]) for look in looks) for name in sorted(names)},
+        psnr_input=statistics.fmean(float(look["psnr_input"]) for look in looks),
+        success=statistics.fmean(judged) if judged else None,
+    )
+
+
+def plot(rows: Sequence[Row], labels: Sequence[str], path: Path) -> None:
+    """A PNG at `path` with one panel per measured score, PSNR to the input and success, and a line per method.
+
+    Raises NotAvailable without matplotlib, OutputError for a method without a sweep.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NotAvailable("Plots need matplotlib: pip install 'imagic[report]'.") from error
+    curves = {label: eta_curve(rows, label) for label in labels}
+    measured = sorted({name for curve in curves.values() for name in curve[0].scores})
+    panels = [*measured, "PSNR to the input (dB)", "success"]
+    figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for label, curve in curves.items():
+            points = [(point.eta, value) for point in curve if (value := _value(point, panel)) is not None]
+            axes.plot([eta for eta, _ in points], [value for _, value in points], marker="o", markersize=3, label=label)
+        axes.set_xlabel("eta")
+        axes.set_title(panel)
+    axes.legend()
+    with replacing(path, overwrite=True) as part:
+        figure.savefig(part, format="png", dpi=120)
+
+
+def _value(point: Point, panel: str) -> float | None:
+    if panel == "success":
+        return point.success
+    return point.psnr_input if panel.startswith("PSNR") else point.scores.get(panel)

@@ -1,0 +1,133 @@
+"""What a row says about pictures: the verdict, distances, the sweep, and the ceiling that the model sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagic.bench.types import Item, Judge, Pictures
+from imagic.bench.verdict import Verdict, judge_images
+from imagic.core.errors import NotAvailable, OptionError
+from imagic.core.frame import Frame
+from imagic.core.images import Picture, to_rgb
+from imagic.core.types import EditResult, Sample
+from imagic.metrics.psnr import PSNR
+from imagic.metrics.region import Reference, Region
+from imagic.metrics.ssim import SSIM
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all methods share on an item.
+
+    roundtrip: the input encoded and decoded, (3, S, S). ceiling: the verdict on the truth encoded and decoded, which no
+    method that works in the model's latents can be expected to beat.
+    """
+
+    item: Item
+    pictures: Pictures
+    roundtrip: Tensor
+    ceiling: Verdict
+
+    @classmethod
+    def of(cls, item: Item, pictures: Pictures, roundtrip: Tensor, truth_roundtrip: Tensor, judge: Judge) -> Context:
+        with torch.no_grad():
+            (ceiling,) = judge_images(judge, item, pictures.truth, roundtrip, [truth_roundtrip])
+        return cls(item, pictures, roundtrip, ceiling)
+
+
+def score(context: Context, result: EditResult, judge: Judge) -> dict[str, Any]:
+    """The measured part of a row, and the chosen image (3, S, S) under "image".
+
+    Raises OptionError unless the method chose exactly one image.
+    """
+    if len(result.chosen) != 1:
+        raise OptionError(f"A benchmark judges one result per item, not {len(result.chosen)}: ask for one strength.")
+    item, chosen = context.item, result.chosen[0]
+    delivered = _delivered(context.pictures.source, chosen.image, result.reconstruction)
+    images = [chosen.image, delivered, *(each.image for each in result.sweep)]
+    with torch.no_grad():
+        verdict, finished, *others = judge_images(judge, item, context.pictures.truth, context.roundtrip, images)
+    numbers, reasons = _numbers(context, chosen.image, delivered, result.reconstruction)
+    return {
+        "image": chosen.image,
+        "eta": chosen.strength,
+        "eta_scores": dict(chosen.scores),
+        **_parts(verdict),
+        "facts": {name: asdict(fact) for name, fact in verdict.facts.items()},
+        "delivered": _parts(finished),
+        "scores": numbers,
+        "not_available": reasons,
+        "sweep": [
+            {
+                "eta": each.strength,
+                "seed": each.seed,
+                "scores": dict(each.scores),
+                "psnr_input": PSNR()(_sample(context, each.image)),
+                "psnr_truth": PSNR(reference=Reference.TRUTH)(_sample(context, each.image)),
+                **_parts(other),
+            }
+            for each, other in zip(result.sweep, others, strict=True)
+        ],
+        "ceiling": _parts(context.ceiling),
+        "warnings": list(result.warnings),
+    }
+
+
+def _delivered(source: Tensor, result: Tensor, reconstruction: Tensor) -> Tensor:
+    """The result as a user gets it: its difference to the reconstruction laid over the input, (3, S, S) in [-1, 1]."""
+    picture = Picture(to_rgb(source))
+    frame = Frame.fit(picture, picture.width)
+    rgb = frame.lay_over(picture, result, reconstruction).rgb.copy()
+    return torch.from_numpy(rgb).permute(2, 0, 1) / 127.5 - 1
+
+
+def _parts(verdict: Verdict) -> dict[str, bool | None]:
+    return {name: getattr(verdict, name) for name in ("success", "asked", "kept", "individual")}
+
+
+def _sample(context: Context, image: Tensor) -> Sample:
+    item, pictures = context.item, context.pictures
+    return Sample(
+        image=image.to(pictures.truth.device),
+        input=pictures.source,
+        target_text=item.target_text,
+        source_text=item.source_text,
+        truth=pictures.truth,
+        region=pictures.mask,
+    )
+
+
+def _numbers(
+    context: Context, image: Tensor, delivered: Tensor, reconstruction: Tensor
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Distances, and the reasons for those that this item has no answer to.
+
+    "kept" is the part outside the mask, against the input; "delivered" the result laid over the input; "reconstruction"
+    is the method's own rendering of the input (Imagic's at eta 0), against the input and against the input encoded and
+    decoded.
+    """
+    sample, finished = _sample(context, image), _sample(context, delivered)
+    rendered = _sample(context, reconstruction)
+    measures: dict[str, Callable[[], float]] = {
+        "psnr_truth": lambda: PSNR(reference=Reference.TRUTH)(sample),
+        "ssim_truth": lambda: SSIM(reference=Reference.TRUTH)(sample),
+        "psnr_kept": lambda: PSNR(Region.KEPT)(sample),
+        "ssim_kept": lambda: SSIM(Region.KEPT)(sample),
+        "psnr_delivered_truth": lambda: PSNR(reference=Reference.TRUTH)(finished),
+        "psnr_delivered_kept": lambda: PSNR(Region.KEPT)(finished),
+        "psnr_roundtrip_input": lambda: PSNR()(_sample(context, context.roundtrip)),
+        "psnr_reconstruction_input": lambda: PSNR()(rendered),
+        "psnr_reconstruction_roundtrip": lambda: PSNR()(replace(rendered, input=context.roundtrip)),
+    }
+    numbers, reasons = {}, {}
+    for name, measure in measures.items():
+        try:
+            numbers[name] = measure()
+        except NotAvailable as reason:
+            reasons[name] = str(reason)
+    return numbers, reasons

@@ -1,0 +1,61 @@
+"""A contact sheet per method: the strips of its best, median and worst items, to look at before believing a figure.
+
+Items are ranked by success first and then by PSNR to the true edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from imagic.bench.rows import Row
+from imagic.bench.strips import PANELS
+from imagic.core.errors import OutputError
+
+CAPTION_HEIGHT = 18
+FONT_SIZE = 12
+
+
+def pick(rows: Sequence[Row], label: str, count: int) -> dict[str, list[Row]]:
+    """Up to `count` rows each of the best, the median and the worst of a method, best first and never one row twice."""
+    mine = [row for row in rows if row["label"] == label and not row["error"]]
+    ranked = sorted(mine, key=lambda row: (bool(row["success"]), float(row["scores"]["psnr_truth"])), reverse=True)
+    best, rest = ranked[:count], ranked[count:]
+    worst, middle = rest[max(0, len(rest) - count) :], rest[: max(0, len(rest) - count)]
+    start = max(0, (len(middle) - count) // 2)
+    return {"best": best, "median": middle[start : start + count], "worst": worst}
+
+
+def contact_sheet(folder: Path, rows: Sequence[Row], label: str, count: int = 4) -> Image.Image:
+    """The sheet of one method from the run in `folder`. Raises OutputError when the method has no picture."""
+    picks = [(rank, row) for rank, chosen in pick(rows, label, count).items() for row in chosen]
+    if not picks:
+        raise OutputError(f"There is no result of '{label}' in {folder.name} to show: see its errors in the report.")
+    tiles = [(_caption(rank, row), _open(folder, row)) for rank, row in picks]
+    width = max(tile.width for _, tile in tiles)
+    sheet = Image.new("RGB", (width, CAPTION_HEIGHT + sum(CAPTION_HEIGHT + tile.height for _, tile in tiles)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
+    for index, panel in enumerate(PANELS):
+        draw.text((index * width // len(PANELS) + 2, 2), panel, fill="black", font=font)
+    top = CAPTION_HEIGHT
+    for caption, tile in tiles:
+        draw.text((2, top + 2), caption, fill="black", font=font)
+        sheet.paste(tile, (0, top + CAPTION_HEIGHT))
+        top += CAPTION_HEIGHT + tile.height
+    return sheet
+
+
+def _caption(rank: str, row: Row) -> str:
+    missed = [part for part in ("asked", "kept", "individual") if row[part] is False]
+    outcome = "success" if row["success"] else f"missed: {', '.join(missed)}" if missed else "not judged"
+    return f"{rank} | {row['group']} | {row['target_text']} | eta {row['eta']:.2f} | {outcome}"
+
+
+def _open(folder: Path, row: Row) -> Image.Image:
+    path = folder / row["picture"]
+    if not path.is_file():
+        raise OutputError(f"The picture {row['picture']} is missing: run the benchmark again into an empty folder.")
+    with Image.open(path, formats=["PNG"]) as picture:
+        return picture.convert("RGB")

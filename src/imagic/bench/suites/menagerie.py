@@ -1,0 +1,51 @@
+"""The bundled model's world: held-out scenes, edits whose true result is rendered, and the judge shipped with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imagic.bench.types import Item, Judge, Pictures
+from imagic.menagerie.edits import Edit, held_out_edits
+from imagic.menagerie.facts import facts
+from imagic.menagerie.judge import load_judge
+from imagic.menagerie.render import render
+
+DEFAULT_LIMIT = 120  # 20 per group
+
+
+@dataclass(frozen=True)
+class Menagerie:
+    """Held-out edits of the menagerie; `seed` selects them, and selections never share a folder of results."""
+
+    limit: int | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"menagerie, selection {self.seed}"
+
+    def items(self) -> Sequence[Item]:
+        limit = DEFAULT_LIMIT if self.limit is None else self.limit
+        return [_item(edit) for edit in held_out_edits(limit, self.seed)]
+
+    def judge(self, device: torch.device) -> Judge:
+        return load_judge(device)
+
+
+def _item(edit: Edit) -> Item:
+    def pictures(size: int, device: torch.device) -> Pictures:
+        source, truth = render([edit.source, edit.truth], size, device)
+        return Pictures(source, truth, edit.mask(size, device))
+
+    return Item(
+        name=edit.item,
+        group=edit.group,
+        target_text=edit.target_text,
+        source_text=edit.source_text,
+        source_facts=facts(edit.source),
+        truth_facts=facts(edit.truth),
+        render=pictures,
+    )

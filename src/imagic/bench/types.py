@@ -1,0 +1,74 @@
+"""What the runner works with: items with a known truth, their suite, the judge, and the methods on trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from imagic.core.types import Method
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images (3, S, S) in [-1, 1]; mask (1, S, S) in [0, 1], 1 where the edit may change the image."""
+
+    source: Tensor
+    truth: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Item:
+    """One edit with its truth.
+
+    source_facts, truth_facts: fact -> value; the facts that differ are what the edit asks for. render: makes the
+    pictures at a side in pixels on a device, only when they are needed, so that a rerun costs nothing.
+    """
+
+    name: str
+    group: str
+    target_text: str
+    source_text: str
+    source_facts: Mapping[str, str]
+    truth_facts: Mapping[str, str]
+    render: Callable[[int, torch.device], Pictures]
+
+
+class Judge(Protocol):
+    """Reads facts from pictures and tells individuals apart. Images (B, 3, S, S) in [-1, 1]."""
+
+    def read(self, images: Tensor) -> Sequence[Mapping[str, str]]:
+        """One fact -> value per image."""
+
+    def same_individual(self, a: Tensor, b: Tensor) -> Tensor:
+        """Per pair, whether both show the same individual: bool (B,)."""
+
+
+class Suite(Protocol):
+    """A named set of edits in a fixed order."""
+
+    @property
+    def name(self) -> str: ...
+
+    def items(self) -> Sequence[Item]: ...
+
+    def judge(self, device: torch.device) -> Judge: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method on trial under the name `label`: its preset, and option values that differ from it.
+
+    with_source_text: also give the method the suite's description of the input; else it sees the target text alone.
+    """
+
+    label: str
+    method: Method
+    preset: str = ""
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    edit: Mapping[str, Any] = field(default_factory=dict)
+    with_source_text: bool = False

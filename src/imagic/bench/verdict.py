@@ -1,0 +1,87 @@
+"""Success of an edit: what was asked is there, all else is kept, and it is still the same individual.
+
+Each fact is read from the pictures by the judge and compared with the facts of the true edit:
+
+- A fact is *asked* if it differs between the input's facts and the truth's; the others are to be *kept*.
+- A fact *counts* only if the judge reads it correctly from the true edit itself: where the judge errs on the truth, its
+  reading cannot be held against an edit. The reading of the input after the model's image coder (encoded and decoded,
+  no edit) is kept beside it, so that losses of the coder can be told from losses of the edit; it excuses nothing.
+- `asked`: every counting asked fact reads from the result as in the truth. `kept`: the same for every other counting
+  fact. `individual`: the judge finds the same individual in the result and in the truth.
+- `success` is all three. Where no asked fact counts, the edit cannot be judged: `asked` and `success` are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imagic.bench.types import Item, Judge
+
+
+@dataclass(frozen=True)
+class FactReading:
+    """A fact as the scene has it and as the judge reads it; None for a fact that the judge does not read."""
+
+    asked: bool
+    counts: bool
+    source: str
+    truth: str
+    read_truth: str | None
+    read_roundtrip: str | None
+    read_result: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    success: bool | None
+    asked: bool | None
+    kept: bool
+    individual: bool
+    facts: Mapping[str, FactReading]
+
+
+def judge_images(
+    judge: Judge, item: Item, truth: Tensor, roundtrip: Tensor, results: Sequence[Tensor]
+) -> list[Verdict]:
+    """One verdict per result.
+
+    truth: the true edit; roundtrip: the input encoded and decoded by the model. Images are (3, S, S) in [-1, 1].
+    """
+    images = torch.stack([image.to(truth.device) for image in (truth, roundtrip, *results)])
+    read_truth, read_roundtrip, *readings = judge.read(images)
+    same = judge.same_individual(images[2:], truth.expand(len(results), *truth.shape)).tolist()
+    return [
+        _verdict(item, read_truth, read_roundtrip, reading, bool(individual))
+        for reading, individual in zip(readings, same, strict=True)
+    ]
+
+
+def _verdict(
+    item: Item,
+    read_truth: Mapping[str, str],
+    read_roundtrip: Mapping[str, str],
+    read_result: Mapping[str, str],
+    individual: bool,
+) -> Verdict:
+    facts = {
+        name: FactReading(
+            asked=item.source_facts[name] != truth,
+            counts=read_truth.get(name) == truth,
+            source=item.source_facts[name],
+            truth=truth,
+            read_truth=read_truth.get(name),
+            read_roundtrip=read_roundtrip.get(name),
+            read_result=read_result.get(name),
+        )
+        for name, truth in item.truth_facts.items()
+    }
+    counting = [fact for fact in facts.values() if fact.counts]
+    reached = [fact.read_result == fact.truth for fact in counting if fact.asked]
+    kept = all(fact.read_result == fact.truth for fact in counting if not fact.asked)
+    asked = all(reached) if reached else None
+    success = None if asked is None else asked and kept and individual
+    return Verdict(success, asked, kept, individual, facts)

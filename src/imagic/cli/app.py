@@ -1,0 +1,65 @@
+"""The `imagic` command: puts the groups together and turns errors that the user can mend into one sentence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from imagic import __version__
+from imagic.cli import bench, doctor, edit, inspection, listing, menagerie
+from imagic.cli.show import say
+from imagic.core.errors import ImagicError
+
+
+class OneSentence(TyperGroup):
+    """Shows an ImagicError as its sentence and exits with 1; any other exception is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImagicError as error:
+            say(f"Error: {error}")
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    name="imagic",
+    cls=OneSentence,
+    help="Edit a real photograph by text.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Edit a real photograph by text: one image, one sentence that describes the result."""
+
+
+app.command("edit")(edit.edit)
+app.command("fit")(edit.fit)
+app.command("redo")(inspection.redo)
+app.command("inspect")(inspection.inspect)
+app.command("methods")(listing.methods)
+app.command("models")(listing.models)
+app.command("doctor")(doctor.doctor)
+app.add_typer(menagerie.app, name="menagerie")
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """The entry point of the `imagic` command."""
+    app()

@@ -1,0 +1,29 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+ImageFile: TypeAlias = Annotated[Path, typer.Argument(help="The picture to edit.", metavar="IMAGE", show_default=False)]
+Method: TypeAlias = Annotated[str | None, typer.Option(help="See `imagic methods`.  [default: imagic]")]
+Model: TypeAlias = Annotated[
+    str | None, typer.Option(help="A bundled model or a folder; see `imagic models`.  [default: menagerie]")
+]
+Preset: TypeAlias = Annotated[str | None, typer.Option(help="Such as fast or paper; see `imagic methods`.")]
+SourceText: TypeAlias = Annotated[
+    str | None, typer.Option("--source", metavar="TEXT", help="What the input shows: the fit then serves many texts.")
+]
+Crop: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="X,Y,W,H", help="Edit this part of the picture only, in pixels.")
+]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Of the fit and of the first image.", min=0)]
+Settings: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any option of the method; repeatable.")
+]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
+Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cuda where there is one]")]
+Dtype: TypeAlias = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.  [default: float32]")]

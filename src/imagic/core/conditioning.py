@@ -1,0 +1,98 @@
+"""What a text becomes for a model: a named bundle of tensors.
+
+SD has one tensor (`sequence`); SDXL adds `pooled` and `time_ids`; SD3 and Flux add others. Methods never look inside:
+they interpolate, optimise, repeat and concatenate whole bundles, and only the *learnable* tensors take part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """A batch of text conditionings.
+
+    tensors: name -> tensor of shape (B, ...).
+    learnable: the names that embedding optimisation and interpolation touch (others, such as masks or size ids, are
+        facts).
+    """
+
+    tensors: Mapping[str, Tensor]
+    learnable: frozenset[str] = field(default=frozenset())
+
+    def __post_init__(self) -> None:
+        sizes = {tensor.shape[0] for tensor in self.tensors.values()}
+        if len(sizes) != 1:
+            raise ValueError(f"conditioning tensors differ in batch size: {sorted(sizes)}")
+        if unknown := self.learnable - self.tensors.keys():
+            raise ValueError(f"learnable names without a tensor: {sorted(unknown)}")
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+
+    def __len__(self) -> int:
+        return int(next(iter(self.tensors.values())).shape[0])
+
+    def __getitem__(self, index: slice | Tensor) -> Conditioning:
+        return self._map({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def _map(self, tensors: Mapping[str, Tensor]) -> Conditioning:
+        return replace(self, tensors=tensors)
+
+    def lerp(self, other: Conditioning, weight: float | Tensor) -> Conditioning:
+        """(1 - weight) * self + weight * other on the learnable tensors; exact at weight 0 and 1 (Imagic, Eq. 3).
+
+        weight: a number, or a tensor of shape (B,) with one weight per row; a bundle of one row is broadcast.
+        """
+        size = max(len(self), len(other), weight.numel() if isinstance(weight, Tensor) else 1)
+        start, end = self.expand(size), other.expand(size)
+        mixed = dict(start.tensors)
+        for name in self.learnable:
+            a, b = start.tensors[name], end.tensors[name]
+            w = torch.as_tensor(weight, dtype=a.dtype, device=a.device).reshape(-1, *[1] * (a.dim() - 1))
+            # 1 - w and w multiply exact end points, so eta 0 and eta 1 give the same bits as the inputs.
+            mixed[name] = (1 - w) * a + w * b
+        return self._map(mixed)
+
+    def detach(self) -> Conditioning:
+        return self._map({name: tensor.detach() for name, tensor in self.tensors.items()})
+
+    def trainable(self) -> Conditioning:
+        """A copy whose learnable tensors are new leaves that require gradients."""
+        return self._map(
+            {
+                name: tensor.detach().clone().requires_grad_(name in self.learnable)
+                for name, tensor in self.tensors.items()
+            }
+        )
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The learnable tensors by name."""
+        return {name: self.tensors[name] for name in sorted(self.learnable)}
+
+    def expand(self, size: int) -> Conditioning:
+        """A bundle of one row seen as `size` rows (no copy); a bundle of `size` rows as it is."""
+        if len(self) == size:
+            return self
+        if len(self) != 1:
+            raise ValueError(f"cannot expand a conditioning of {len(self)} rows to {size}")
+        return self._map({name: tensor.expand(size, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
+        """Moved to a device; floating tensors also cast to `dtype`."""
+        return self._map(
+            {
+                name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+                for name, tensor in self.tensors.items()
+            }
+        )
+
+    @staticmethod
+    def cat(bundles: Sequence[Conditioning]) -> Conditioning:
+        """Bundles of the same names, one after the other along the batch."""
+        first = bundles[0]
+        return first._map({name: torch.cat([bundle.tensors[name] for bundle in bundles]) for name in first.tensors})

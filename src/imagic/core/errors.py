@@ -1,0 +1,39 @@
+"""The one error family: whatever the user can mend. Anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+
+class ImagicError(Exception):
+    """Something the user can mend; the message is one sentence that says what to do."""
+
+
+class ImageError(ImagicError):
+    """An image file that cannot be read, or whose size is out of bounds."""
+
+
+class TextError(ImagicError):
+    """A text that cannot be used: empty, or missing where a method needs it."""
+
+
+class OptionError(ImagicError):
+    """An unknown option, or a value outside its range."""
+
+
+class AbilityError(ImagicError):
+    """A method asks for something that the loaded model cannot do."""
+
+
+class ModelError(ImagicError):
+    """A model that cannot be found or loaded."""
+
+
+class StateError(ImagicError):
+    """A state file that is damaged, of another version, or made with another model."""
+
+
+class OutputError(ImagicError):
+    """A file that cannot be written, or that exists already."""
+
+
+class NotAvailable(ImagicError):
+    """A metric or an extra whose weights or packages are missing; the message says which."""

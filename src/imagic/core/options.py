@@ -1,0 +1,68 @@
+"""Options as frozen dataclasses whose fields carry their help, bounds and choices.
+
+Validation, CLI flags, web forms and the reference in the docs are all read from the same fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from imagic.core.errors import OptionError
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with its documentation and bounds (both inclusive)."""
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def build_options(kind: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of the options dataclass `kind`, checked.
+
+    Raises OptionError for an unknown name (with the nearest known one), a wrong type or a value out of bounds.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else f" Known options: {', '.join(fields)}."
+            raise OptionError(f"Unknown option '{name}'.{hint}")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _checked(fields[name], hints[name], value) for name, value in values.items()})
+
+
+def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in allowed:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
+        value = float(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    bare = tuple(typing.get_origin(kind) or kind for kind in allowed)
+    if not isinstance(value, bare) or (isinstance(value, bool) and bool not in bare):
+        names = " or ".join(kind.__name__ for kind in bare if kind is not type(None))
+        raise OptionError(f"Option '{field.name}' must be {names}, not {value!r}.")
+    choices = field.metadata.get("choices")
+    if choices and isinstance(value, str) and value not in choices:
+        raise OptionError(f"Option '{field.name}' must be one of {', '.join(choices)}, not '{value}'.")
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Written so that NaN fails every bound.
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            raise OptionError(f"Option '{field.name}' must lie between {low} and {high}, not {value}.")
+    return value

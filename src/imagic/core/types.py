@@ -1,0 +1,227 @@
+"""The three contracts: what a model family, an editing method and a metric are to the rest.
+
+M methods and N families cost M + N because each side sees only this file. A family hides VAE scale and shift, latent
+packing, timestep units, pooled text and size ids; a method hides its paper; a metric hides its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from imagic.core.conditioning import Conditioning
+from imagic.core.noise import NoiseLevels, Prediction
+
+
+class Ability(StrEnum):
+    """What a family can do and a method can ask for; checked before any work, and printed as the README's matrix."""
+
+    TEXT_GRADIENT = "text-gradient"  # gradients flow back into the text conditioning
+    FINE_TUNING = "fine-tuning"  # the denoiser's weights can be tuned and restored
+    GUIDANCE = "guidance"  # an empty text gives an unconditional prediction
+    INVERSION = "inversion"  # a deterministic path from image to noise exists
+    CROSS_ATTENTION = "cross-attention"  # text tokens have attention maps over the image
+    CASCADE = "cascade"  # upper stages raise the resolution
+    INSTRUCTION = "instruction"  # trained on (image, instruction) pairs
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """What the model will make of a text: the words it does not know, and the end that it will not see."""
+
+    unknown_words: tuple[str, ...] = ()
+    cut: str = ""
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """What an edit did to a network: a full difference or a LoRA.
+
+    kind: "full" (name -> new weight minus old weight) or "lora" (peft's names -> factors).
+    facts: what is needed to apply it again (rank, alpha, target modules); plain JSON values.
+    """
+
+    kind: str
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """Which weights to tune.
+
+    kind: "full" or "lora"; rank, alpha: LoRA only; parts: substrings of parameter (full) or module (lora) names to
+    tune, empty for all (full) or for the attention projections (lora). seed: draws a LoRA's random half.
+    """
+
+    kind: str = "full"
+    rank: int = 16
+    alpha: float = 16.0
+    parts: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class Tuning(Protocol):
+    """Weights under tuning. `parameters` are float32 masters that require gradients."""
+
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]: ...
+
+    def change(self) -> WeightChange:
+        """The difference to the original weights so far, detached, on the CPU."""
+
+
+class Denoiser(Protocol):
+    """The network alone: all that sampling and inversion see of a backbone. A method may wrap one (say, to make an
+    adapter's weight depend on the timestep)."""
+
+    prediction: Prediction
+
+    def predict(self, z: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """The raw output for z (B, C, h, w) at `timestep` (B,) of `levels.timestep`; float32. Gradients flow."""
+
+
+@runtime_checkable
+class Backbone(Denoiser, Protocol):
+    """One family of text-to-image models, loaded. Tensors live on `device`; latents z are float32, (B, C, h, w)."""
+
+    name: str  # what the user asked for
+    fingerprint: str  # hash over all weights and configs: a state is only valid for the model that made it
+    abilities: frozenset[Ability]
+    levels: NoiseLevels  # the training levels, clean to noisy
+    image_size: int  # native side in pixels
+    size_multiple: int  # heights and widths must be multiples of this
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) in [-1, 1] to the latent mean, scaled as the model was trained (never a sample)."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latent to image (B, 3, H, W) in [-1, 1] (clamped)."""
+
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        """One row per text; "" is the unconditional text. No gradient."""
+
+    def report_text(self, text: str) -> TextReport: ...
+
+    def schedule(self, num_steps: int) -> NoiseLevels:
+        """The sampling grid of the checkpoint's own scheduler: num_steps levels, noisy to clean, and the final clean
+        level after them (length num_steps + 1; the last timestep is never evaluated)."""
+
+    def tuning(self, plan: TuningPlan) -> AbstractContextManager[Tuning]:
+        """Within: the denoiser's chosen weights require gradients and may be stepped. After, whatever happens: the
+        original weights, bit for bit, nothing requires gradients."""
+
+    def changed(self, change: WeightChange | None, scale: float = 1.0) -> AbstractContextManager[None]:
+        """Within: the denoiser with `scale` times the change applied. After: the original weights, bit for bit."""
+
+    def upper_stages(self) -> Sequence[Backbone]:
+        """A cascade's super-resolution stages; empty for the others."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a long computation. preview: an image (3, H, W) in [-1, 1] where one is cheap."""
+
+    stage: str
+    step: int
+    total: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    preview: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What `fit` learned: tensors and facts, nothing hidden. core.state saves it as one safetensors file.
+
+    method: the method's name. facts: plain JSON values (model name and fingerprint, texts, options, seeds,
+    versions, losses).
+    """
+
+    method: str
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """image: (1, 3, H, W) in [-1, 1] at the model's resolution. Texts a method does not use stay empty."""
+
+    image: Tensor
+    target_text: str
+    source_text: str = ""
+    instruction: str = ""
+    mask: Tensor | None = None  # (1, 1, H, W) in [0, 1], 1 = edit
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One output image with the strength and seed that made it, and what was measured on the way."""
+
+    image: Tensor  # (3, H, W) in [-1, 1]
+    strength: float
+    seed: int
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """chosen: the results, one per asked (seed, strength). sweep: everything looked at while choosing a strength.
+    reconstruction: (3, H, W), the model's own rendering of the input, against which a full-size result is laid over the
+    original. warnings: plain sentences."""
+
+    chosen: Sequence[Candidate]
+    reconstruction: Tensor
+    sweep: Sequence[Candidate] = ()
+    warnings: Sequence[str] = ()
+    mask: Tensor | None = None
+
+
+class Method(Protocol):
+    """One paper. `fit` is expensive and runs once per image and text; `edit` is cheap and runs many times.
+
+    Both are generators that yield Progress and return their result. Nothing is kept on the method between calls.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[Ability]]
+    FitOptions: ClassVar[type]  # frozen dataclasses made of core.options.option fields
+    EditOptions: ClassVar[type]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # name -> values of FitOptions
+
+    def fit(self, backbone: Backbone, request: FitRequest, options: Any) -> Generator[Progress, None, State]: ...
+
+    def edit(
+        self, backbone: Backbone, state: State, options: Any, seeds: Sequence[int]
+    ) -> Generator[Progress, None, EditResult]: ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One edited image and what it may be compared with. Images: (3, H, W) in [-1, 1]; region: (1, H, W) in [0, 1]."""
+
+    image: Tensor
+    input: Tensor
+    target_text: str
+    source_text: str = ""
+    truth: Tensor | None = None
+    region: Tensor | None = None
+
+
+class Metric(Protocol):
+    """One number per sample. Missing weights raise NotAvailable with the reason; a value is never made up."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+
+    def __call__(self, sample: Sample) -> float: ...

@@ -1,0 +1,1 @@
+"""Training of everything the menagerie ships: one loop, one file per network."""

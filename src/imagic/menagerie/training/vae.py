@@ -1,0 +1,104 @@
+"""The menagerie's autoencoder: diffusers' AutoencoderKL, 128 x 128 x 3 to 16 x 16 x 12 and back.
+
+Trained on pixels and on their differences to the neighbours, which keep eyes and coats sharp; the KL term only keeps the
+latents' scale near one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+
+from imagic.menagerie.render import IMAGE_SIZE
+from imagic.menagerie.training.world import draw, scenes_of, tile
+
+CHANNELS = (32, 32, 64, 128)
+LATENT_CHANNELS = 12
+GRADIENT_WEIGHT = 1.0
+SQUARE_WEIGHT = 4.0
+KL_WEIGHT = 2e-5
+BLOCK = 8  # steps whose pictures are drawn together
+
+
+def build_vae() -> AutoencoderKL:
+    """An untrained autoencoder. Two norm groups: many small ones are slow in the channels-last layout on CPUs."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
+        up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
+        block_out_channels=CHANNELS,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+        sample_size=IMAGE_SIZE,
+        force_upcast=False,
+    )
+
+
+class VaeTask:
+    """Reconstruction of fresh renders."""
+
+    name = "vae"
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
+        self.vae = build_vae()
+        self._block: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"vae": self.vae}
+
+    def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        images = self._images(step, batch)
+        posterior = self.vae.encode(images).latent_dist
+        mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+        drawn = torch.randn(mean.shape, generator=noise).to(mean.device)
+        decoded = self.vae.decode(mean + (0.5 * log_variance).exp() * drawn).sample.float()
+        error = decoded - images
+        square, absolute = error.square().mean(), error.abs().mean()
+        slope = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        loss = absolute + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * slope + KL_WEIGHT * kl
+        return loss, {"loss": loss.item(), "psnr": psnr(square), "kl": kl.item()}
+
+    def _images(self, step: int, batch: int) -> Tensor:
+        """The pictures of a step, drawn together with those of its neighbours: small batches draw slowly."""
+        block = step // BLOCK
+        if self._block[0] != block:
+            self._block = block, draw(scenes_of(block * BLOCK * batch, BLOCK * batch), self.device)
+        first = step % BLOCK * batch
+        return self._block[1][first : first + batch].contiguous(memory_format=torch.channels_last)
+
+    def sheet(self, networks: Mapping[str, nn.Module]) -> Image.Image:
+        images = draw(scenes_of(0, 24, held_out=True), self.device)
+        decoded = round_trip(cast(AutoencoderKL, networks["vae"]), images)
+        return tile(torch.stack((images, decoded.float()), 1).flatten(0, 1), columns=8)
+
+    def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
+        vae = cast(AutoencoderKL, networks["vae"])
+        mean, scale = latent_statistics(vae, self.device)
+        vae.register_to_config(scaling_factor=scale, shift_factor=mean)
+        vae.to(torch.float16).save_pretrained(folder / "vae")
+
+
+def psnr(square_error: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of a mean square error of pictures in [-1, 1]."""
+    return float(10 * torch.log10(4 / square_error.detach()))
+
+
+def round_trip(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Pictures encoded to the posterior's mean and decoded."""
+    return cast(Tensor, vae.decode(vae.encode(images).latent_dist.mean).sample).clamp(-1, 1)
+
+
+@torch.no_grad()
+def latent_statistics(vae: AutoencoderKL, device: torch.device | str, count: int = 512) -> tuple[float, float]:
+    """Mean of the latents, and the factor that brings them to unit variance, over the first training scenes."""
+    chunks = [draw(scenes_of(first, 64), device) for first in range(0, count, 64)]
+    latents = torch.cat([vae.encode(chunk.to(vae.dtype)).latent_dist.mean for chunk in chunks]).float()
+    return latents.mean().item(), 1 / latents.std().item()

@@ -1,0 +1,34 @@
+"""Training pictures: rendered on the device, on the fly, the scenes of a step being a function of its number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from imagic.menagerie.render import render
+from imagic.menagerie.sampling import sample_scene
+from imagic.menagerie.scenes import Scene
+
+CHUNK = 64  # pictures drawn at once
+
+
+def scenes_of(first: int, count: int, *, held_out: bool = False) -> list[Scene]:
+    """The scenes of `count` seeds from `first` on."""
+    return [sample_scene(seed, held_out=held_out) for seed in range(first, first + count)]
+
+
+def draw(scenes: Sequence[Scene], device: torch.device | str = "cpu") -> Tensor:
+    """Pictures (N, 3, 128, 128) in [-1, 1] of any number of scenes."""
+    return torch.cat([render(scenes[i : i + CHUNK], device=device) for i in range(0, len(scenes), CHUNK)])
+
+
+def tile(images: Tensor, columns: int) -> Image.Image:
+    """Pictures (N, 3, H, W) in [-1, 1] side by side, row by row."""
+    rows = [torch.cat(list(images[i : i + columns]), dim=2) for i in range(0, len(images), columns)]
+    width = rows[0].shape[2]
+    whole = torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows], dim=1)
+    pixels = ((whole.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
+    return Image.fromarray(pixels.cpu().numpy())

@@ -1,0 +1,141 @@
+"""Stages A and B of Imagic: the embedding moves until it describes the image, then the network until it renders it.
+
+Both minimise the same denoising loss, over one thing at a time. Rates are those of Stable Diffusion 1, on which the
+paper's second implementation ran, and follow two rules elsewhere. *Embedding*: Adam moves every number by about its
+rate, so the rate of a tensor is relative to its root mean square, which is about 1 for SD 1's CLIP-L. *Network*: for
+the same change of a layer's output Adam's rate goes with 1 / fan-in (Yang et al. 2021), that is with the width, and
+parameters go with its square, hence rate x sqrt(SD 1's parameters / tuned parameters). Tuning a part of a network thus
+raises its rate, as is usual. A LoRA's output does not depend on the width, and its rate stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imagic.core import seeds
+from imagic.core.conditioning import Conditioning
+from imagic.core.losses import Pairs, denoising_loss, stratified_pairs
+from imagic.core.optimise import Rated, minimise
+from imagic.core.types import Backbone, Progress, TuningPlan, WeightChange
+from imagic.methods._imagic_options import FitOptions
+
+SD1_EMBEDDING_RMS = 1.0
+SD1_PARAMETERS = 859_520_964
+
+# (step, loss on the fixed pairs), from before the first update to after the last.
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What both stages share. z0: (1, C, h, w), clean; fixed: the pairs that loss curves are measured on."""
+
+    z0: Tensor
+    fixed: Pairs
+    seed: int
+
+    def loss(self, backbone: Backbone, pairs: Pairs, conditioning: Conditioning) -> Tensor:
+        """The mean denoising loss, a scalar. Gradients flow."""
+        return denoising_loss(backbone, self.z0, pairs, conditioning).mean()
+
+    @torch.no_grad()
+    def measure(self, backbone: Backbone, conditioning: Conditioning) -> float:
+        """The mean denoising loss on the fixed pairs."""
+        return float(self.loss(backbone, self.fixed, conditioning))
+
+
+def fit_embedding(
+    backbone: Backbone, subject: Subject, start: Conditioning, options: FitOptions
+) -> Generator[Progress, None, tuple[Conditioning, Curve]]:
+    """Stage A (Imagic, Eq. 2): the embedding from `start` that denoises the image best, weights frozen.
+
+    start: one float32 row. Returns (e_opt, loss curve).
+    """
+    embedding = start.trainable()
+    groups = [
+        Rated([tensor], options.embedding_lr * _rms(tensor) / SD1_EMBEDDING_RMS)
+        for tensor in embedding.parameters().values()
+    ]
+    curve = yield from _stage(
+        "embedding", backbone, subject, embedding, groups, options.embedding_steps, options.embedding_pairs, options
+    )
+    return embedding.detach(), curve
+
+
+def fit_network(
+    backbone: Backbone, subject: Subject, embedding: Conditioning, options: FitOptions
+) -> Generator[Progress, None, tuple[WeightChange | None, Curve]]:
+    """Stage B (Imagic, Sec. 3.2): the weights that render the image from `embedding`, which stays.
+
+    Returns (the change of the weights, loss curve); no change without steps. Whatever happens, the backbone has its
+    original weights afterwards; until this generator has ended or is closed, the backbone belongs to it.
+    """
+    if options.network_steps == 0:
+        return None, [(0, subject.measure(backbone, embedding))]
+    plan = TuningPlan(
+        kind=options.tuning, rank=options.rank, alpha=options.alpha, parts=options.parts, seed=subject.seed
+    )
+    with backbone.tuning(plan) as tuning:
+        parameters = list(tuning.parameters.values())
+        rate = network_rate(parameters, options)
+        curve = yield from _stage(
+            "network",
+            backbone,
+            subject,
+            embedding,
+            [Rated(parameters, rate)],
+            options.network_steps,
+            options.network_pairs,
+            options,
+        )
+        return tuning.change(), curve
+
+
+def network_rate(parameters: list[torch.nn.Parameter], options: FitOptions) -> float:
+    """The learning rate of stage B for these weights (see the head of this file)."""
+    if options.tuning == "lora":
+        return options.lora_lr
+    count = sum(parameter.numel() for parameter in parameters)
+    return float(options.network_lr * (SD1_PARAMETERS / count) ** 0.5)
+
+
+def _stage(
+    name: str,
+    backbone: Backbone,
+    subject: Subject,
+    conditioning: Conditioning,
+    groups: list[Rated],
+    num_steps: int,
+    num_pairs: int,
+    options: FitOptions,
+) -> Generator[Progress, None, Curve]:
+    """Minimise the loss over `groups` on fresh pairs; the pairs depend on the seed and the stage alone."""
+    shape, generator = subject.z0.shape[1:], seeds.generator(seeds.derive(subject.seed, f"imagic-{name}"))
+
+    def objective(_: int) -> Tensor:
+        pairs = stratified_pairs(num_pairs, backbone.levels, shape, generator)
+        return subject.loss(backbone, pairs, conditioning)
+
+    curve = [(0, subject.measure(backbone, conditioning))]
+    updates = minimise(objective, groups, num_steps, (options.beta1, options.beta2), options.adam_eps)
+    try:
+        for step, loss in enumerate(updates, start=1):
+            values = {"loss": loss}
+            measured = step % options.measure_every == 0 or step == num_steps
+            if measured:
+                curve.append((step, subject.measure(backbone, conditioning)))
+                values["fixed_loss"] = curve[-1][1]
+            yield Progress(name, step, num_steps, values)
+            if measured and options.early_stop and curve[-1][1] > (1 - options.early_stop) * curve[-2][1]:
+                break
+    finally:
+        updates.close()
+    return curve
+
+
+def _rms(tensor: Tensor) -> float:
+    return float(tensor.detach().square().mean().sqrt())

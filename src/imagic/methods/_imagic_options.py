@@ -1,0 +1,131 @@
+"""The options of Imagic: what the paper fixes, what it leaves open, and its published relatives as choices.
+
+Learning rates are given for Stable Diffusion 1 and carried over to other models by the rules in `_imagic_fit`, so that
+one preset means the same thing everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from imagic.core.errors import OptionError
+from imagic.core.options import option
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How an image is fitted (stages A and B). The defaults are the `fast` preset."""
+
+    embedding_steps: int = option(
+        200, "Stage A: Adam steps on the text embedding; few keep it near the target.", minimum=0, maximum=100_000
+    )
+    embedding_lr: float = option(
+        1e-2, "Stage A: learning rate for an embedding of RMS 1 (that of SD 1).", minimum=0.0, maximum=1.0
+    )
+    embedding_pairs: int = option(8, "Stage A: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
+    network_steps: int = option(
+        100, "Stage B: Adam steps on the network; 0 leaves it as it is.", minimum=0, maximum=100_000
+    )
+    network_lr: float = option(
+        7e-6, "Stage B, full tuning: learning rate for a network of the size of SD 1's.", minimum=0.0, maximum=1.0
+    )
+    network_pairs: int = option(8, "Stage B: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
+    tuning: str = option("full", "Stage B: tune the weights themselves, or a LoRA.", choices=("full", "lora"))
+    lora_lr: float = option(4e-4, "Stage B, LoRA: learning rate, the same for any model.", minimum=0.0, maximum=1.0)
+    rank: int = option(16, "Stage B, LoRA: rank.", minimum=1, maximum=1024)
+    alpha: float = option(16.0, "Stage B, LoRA: scale; the update counts alpha / rank.", minimum=0.0, maximum=4096.0)
+    parts: tuple[str, ...] = option(
+        (), "Stage B: tune only weights whose names contain one of these; empty for all (LoRA: the attention)."
+    )
+    beta1: float = option(0.9, "Adam: decay of the mean gradient.", minimum=0.0, maximum=0.9999)
+    beta2: float = option(0.999, "Adam: decay of the mean squared gradient.", minimum=0.0, maximum=0.999999)
+    adam_eps: float = option(1e-8, "Adam: added to the denominator.", minimum=1e-16, maximum=1.0)
+    measured_pairs: int = option(16, "Fixed (t, noise) pairs for the loss curves.", minimum=1, maximum=4096)
+    measure_every: int = option(25, "Steps between two points of the loss curves.", minimum=1, maximum=100_000)
+    early_stop: float = option(
+        0.0,
+        "End a stage once its fixed loss falls by less than this share from one point to the next; 0: never.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # As many (t, eps) and as much learning rate times steps as the paper's port to SD, in an eighth of the updates.
+        "fast": MappingProxyType({}),
+        "paper": MappingProxyType(
+            {
+                "embedding_steps": 1000,
+                "embedding_lr": 2e-3,
+                "embedding_pairs": 1,
+                "network_steps": 1500,
+                "network_lr": 5e-7,
+                "network_pairs": 1,
+                "measure_every": 100,
+            }
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    """How a fitted image is edited (stage C)."""
+
+    eta: float | None = option(
+        None,
+        "Strength: 0 gives the input back, 1 is the target text alone; automatic when absent.",
+        minimum=0.0,
+        maximum=2.0,
+    )
+    etas: tuple[float, ...] = option((), "Several strengths, each rendered for each seed; instead of eta.")
+    num_steps: int = option(30, "Sampling steps.", minimum=1, maximum=1000)
+    guidance_scale: float = option(3.0, "Classifier-free guidance; 1 is none.", minimum=0.0, maximum=50.0)
+    sampler: str = option("ddim", "Sampler of the results.", choices=("ddim", "dpmpp_2m"))
+    target_text: str = option("", "Another target; needs a state that was fitted with a source text.")
+    mixing: str = option(
+        "lerp",
+        "lerp: Imagic's interpolation; projection: Forgedit's, which adds only what the target has beyond the source.",
+        choices=("lerp", "projection"),
+    )
+    identity: float = option(
+        1.0, "Projection: Forgedit's alpha, weight of the fitted text (0.8 to 1.1).", minimum=0.0, maximum=4.0
+    )
+    push: float = option(
+        1.25, "Projection: Forgedit's beta, weight of the edit at eta 1 (1 to 1.5).", minimum=0.0, maximum=4.0
+    )
+    adapter_floor: float | None = option(
+        None,
+        "DAC: weight of stage B's change at the noisiest level, 1 at the cleanest (0.7 to 0.8); absent: always 1.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    reference: str = option(
+        "eta0",
+        "What a result is compared with at full size: the rendering at eta 0, or the autoencoder's round trip.",
+        choices=("eta0", "round-trip"),
+    )
+    candidates: int = option(9, "Automatic eta: strengths from 0 to 1 in the coarse sweep.", minimum=3, maximum=101)
+    refine: int = option(4, "Automatic eta: further strengths around the knee; 0: none.", minimum=0, maximum=100)
+    search_steps: int = option(8, "Automatic eta: sampling steps of a candidate.", minimum=2, maximum=1000)
+    agreement_pairs: int = option(
+        64, "Automatic eta: (t, noise) pairs that score a candidate.", minimum=1, maximum=4096
+    )
+    closeness_weight: float = option(
+        0.5,
+        "Automatic eta: weight of closeness to the input against agreement with the text.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_batch: int = option(16, "Most images sampled at once; lower it when memory runs out.", minimum=1, maximum=4096)
+
+    def __post_init__(self) -> None:
+        if self.eta is not None and self.etas:
+            raise OptionError("Give either eta or etas, not both.")
+        for value in self.etas:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 2:
+                raise OptionError(f"Each of etas must be a number between 0 and 2, not {value!r}.")

@@ -1,0 +1,151 @@
+"""Stage C of Imagic: a mixed embedding and the tuned network, sampled from pure noise.
+
+Beside the paper's interpolation stand two published relatives: Forgedit's projection, which adds to the fitted text
+only what the target has beyond it, and DAC's fading adapter, which lets the original network lay out the picture at
+high noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from imagic.core.conditioning import Conditioning
+from imagic.core.errors import OptionError
+from imagic.core.sampling import sample
+from imagic.core.seeds import initial_noise
+from imagic.core.state import unpack_change, unpack_conditioning
+from imagic.core.types import Backbone, Denoiser, Progress, State, WeightChange
+from imagic.methods._imagic_options import EditOptions
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to render."""
+
+    eta: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a state holds, on the backbone's device; one row each. fitted: e_opt, target: e_tgt, null: the empty
+    text."""
+
+    z0: Tensor
+    fitted: Conditioning
+    target: Conditioning
+    null: Conditioning
+    change: WeightChange | None
+
+    @staticmethod
+    def unpack(backbone: Backbone, state: State, target_text: str) -> Fitted:
+        """target_text: another target, for a state with a source text; empty for the one it was fitted with.
+
+        Raises OptionError for another target where the state has no source text, StateError for a damaged state.
+        """
+        facts, device = state.facts, backbone.device
+        if not target_text or target_text == facts["target_text"]:
+            target = unpack_conditioning(state, "e_tgt", facts["learnable"])
+        elif facts["source_text"]:
+            target = backbone.encode_text([target_text])
+        else:
+            raise OptionError("This state is bound to its target text: fit with a source text to edit towards others.")
+        described = facts["change"]
+        change = unpack_change(state, "change", described["kind"], described["facts"]) if described else None
+        return Fitted(
+            z0=state.tensors["z0"].to(device),
+            fitted=unpack_conditioning(state, "e_opt", facts["learnable"]).to(device),
+            target=target.to(device),
+            null=backbone.encode_text([""]).to(device),
+            change=change,
+        )
+
+    def mixed(self, etas: Sequence[float], options: EditOptions) -> Conditioning:
+        """One row per eta. At eta 0 exactly e_opt and at eta 1 exactly e_tgt, for the default mixing."""
+        weights = torch.tensor(etas, dtype=torch.float64)
+        if options.mixing == "projection":
+            return project(self.fitted, self.target, options.identity, options.push * weights)
+        return self.fitted.lerp(self.target, weights)
+
+
+def project(source: Conditioning, target: Conditioning, identity: float, push: Tensor) -> Conditioning:
+    """Forgedit's e = alpha e_src + beta e_edit, with e_edit = e_tgt - (e_tgt . u) u and u = e_src / |e_src|, per token.
+
+    source, target: one row; identity: alpha; push: beta, (B,). Returns B rows.
+    """
+    source, target = source.expand(len(push)), target.expand(len(push))
+    mixed = dict(target.tensors)
+    for name in target.learnable:
+        src, tgt = source.tensors[name], target.tensors[name]
+        unit = src / src.norm(dim=-1, keepdim=True)
+        edit = tgt - (tgt * unit).sum(-1, keepdim=True) * unit
+        mixed[name] = identity * src + push.to(src).reshape(-1, *[1] * (src.dim() - 1)) * edit
+    return replace(target, tensors=mixed)
+
+
+class FadingDenoiser:
+    """The network with its change at the weight w(t) = (1 - a) ((t - T) / T)^2 + a: a at the noisiest level T, 1 at the
+    cleanest (DAC's t-dependent adapter weight; there T = 999)."""
+
+    def __init__(self, backbone: Backbone, change: WeightChange, floor: float) -> None:
+        self.prediction = backbone.prediction
+        self._backbone, self._change, self._floor = backbone, change, floor
+        self._last = float(backbone.levels.timestep.max())
+
+    def predict(self, z: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """As Denoiser.predict, with one timestep for all rows."""
+        away = (float(timestep[0]) - self._last) / self._last
+        weight = (1 - self._floor) * away**2 + self._floor
+        with self._backbone.changed(self._change, weight):
+            return self._backbone.predict(z, timestep, conditioning)
+
+
+@contextmanager
+def tuned(backbone: Backbone, change: WeightChange | None, floor: float | None) -> Iterator[Denoiser]:
+    """The network as stage B left it, fading towards high noise where a floor is given."""
+    if change is None or floor is None:
+        with backbone.changed(change):
+            yield backbone
+    else:
+        yield FadingDenoiser(backbone, change, floor)
+
+
+def render(
+    backbone: Backbone,
+    fitted: Fitted,
+    shots: Sequence[Shot],
+    options: EditOptions,
+    *,
+    num_steps: int,
+    sampler: str,
+    stage: str,
+) -> Generator[Progress, None, Tensor]:
+    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same noise."""
+    schedule = backbone.schedule(num_steps)
+    steps = len(schedule) - 1
+    done: list[Tensor] = []
+    total = steps * -(-len(shots) // options.max_batch)
+    with tuned(backbone, fitted.change, options.adapter_floor) as denoiser:
+        for start in range(0, len(shots), options.max_batch):
+            batch = shots[start : start + options.max_batch]
+            z = initial_noise(fitted.z0.shape[1:], [shot.seed for shot in batch], backbone.device)
+            loop = sample(
+                denoiser,
+                z,
+                schedule,
+                fitted.mixed([shot.eta for shot in batch], options),
+                fitted.null,
+                options.guidance_scale,
+                sampler,
+                stage=stage,
+            )
+            for progress in loop:
+                z = progress.z
+                yield Progress(stage, len(done) * steps + progress.step, total)
+            done.append(z)
+    return torch.cat(done)

@@ -1,0 +1,83 @@
+"""Automatic eta: the knee between agreement with the text and closeness to the input, measured on this very image.
+
+The paper sets eta by hand and warns that absolute scores cannot pick it for one image; so both scores are put on the
+scale of the image's own ends. Along eta the agreement A runs from 0 (at eta 0) to 1 (at eta 1), the closeness C from 1
+to 0, and a slope without a knee keeps A + C = 1. The agreement jumps where the eye sees the edit and then creeps on
+while place and colours drift, so the point that lies farthest above that line is where the edit is made and little
+else is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+# The paper's usual value, where the sweep tells nothing.
+FALLBACK_ETA = 0.7
+# Agreement is 1000 x a squared error whose scale is 1; a rise below this is noise.
+MIN_RISE = 0.2
+# Distances are relative to the spread of the input's latent.
+MIN_SPREAD = 0.02
+# A rendering that has covered less of the way to the text is not yet the edit, however close it stays.
+MIN_AGREEMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """eta: the strength taken, one of those given unless `knee` is absent. knee: its position. utility: one value per
+    strength (higher is better, empty without a knee). warnings: plain sentences."""
+
+    eta: float
+    knee: int | None
+    utility: Sequence[float]
+    warnings: Sequence[str] = ()
+
+
+def choose_eta(
+    etas: Sequence[float], agreement: Sequence[float], distance: Sequence[float], closeness_weight: float = 0.5
+) -> Choice:
+    """The strength with the best (1 - w) A + w C among those that have covered half of the way to the text.
+
+    etas: ascending, from 0 to 1. agreement: higher fits the text better; distance: from the input, in units of its own
+    spread; both per strength, measured with common noise. At w = 0.5 this is the distance from the chord between the
+    ends. When eta 1 agrees no better than eta 0, the best of the sweep stands in for it; when nothing does, the choice
+    is FALLBACK_ETA with a warning. When the distance does not grow, the agreement decides alone.
+    """
+    rise = _span(agreement, MIN_RISE)
+    growth = _span(distance, MIN_SPREAD)
+    if rise is None:
+        return Choice(
+            FALLBACK_ETA,
+            None,
+            (),
+            (
+                "The agreement with the text does not rise with eta, so eta could not be chosen from it and "
+                f"{FALLBACK_ETA} is used: set eta yourself, or word the text differently.",
+            ),
+        )
+    fits = [(value - agreement[0]) / rise for value in agreement]
+    stays = [1 - (value - distance[0]) / growth if growth else 0.0 for value in distance]
+    utility = [(1 - closeness_weight) * fit + closeness_weight * stay for fit, stay in zip(fits, stays, strict=True)]
+    # At equal utility the smaller eta, which keeps more of the input.
+    knee = max((i for i, fit in enumerate(fits) if fit >= MIN_AGREEMENT), key=lambda i: (utility[i], -i))
+    return Choice(etas[knee], knee, utility)
+
+
+def neighbours(etas: Sequence[float], knee: int, count: int) -> list[float]:
+    """`count` new strengths, evenly spread over the gaps to the left and to the right of the knee."""
+    gaps = [(low, high) for low, high in pairwise(etas) if etas[knee] in (low, high)]
+    shares = [count - count // 2, count // 2] if len(gaps) == 2 else [count]
+    return [
+        low + (high - low) * (i + 1) / (share + 1)
+        for (low, high), share in zip(gaps, shares, strict=True)
+        for i in range(share)
+    ]
+
+
+def _span(values: Sequence[float], least: float) -> float | None:
+    """How far the last value lies above the first, or the highest where the last does not; None below `least`."""
+    for top in (values[-1], max(values)):
+        if top - values[0] >= least:
+            return top - values[0]
+    return None

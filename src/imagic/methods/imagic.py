@@ -1,0 +1,200 @@
+"""Imagic: Text-Based Real Image Editing with Diffusion Models (Kawar et al., CVPR 2023).
+
+The embedding of the target text is optimised until it describes the image (A), the network is fine-tuned until it
+renders the image from that embedding (B), and an embedding between the two, at strength eta, gives the edit (C).
+Beyond the paper: eta is found on the image itself, one fit under a source text can serve many targets (Forgedit),
+stage B may be a LoRA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+import torch
+
+from imagic.core.conditioning import Conditioning
+from imagic.core.errors import OptionError, TextError
+from imagic.core.losses import fixed_pairs
+from imagic.core.registry import check_abilities
+from imagic.core.state import check_state, pack_change, pack_conditioning
+from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State, WeightChange
+from imagic.methods import _imagic_options as options_of
+from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network
+from imagic.methods._imagic_render import Fitted, Shot, render
+from imagic.methods._imagic_search import psnr, score, search
+
+# The paper's fit of ten steps, which cannot edit, moves the embedding by a few hundredths; useful ones by 0.5 and more.
+LEAST_MOVE = 0.2
+# Below this a reader no longer takes eta 0 for the input.
+LEAST_RECONSTRUCTION_DB = 20.0
+# Two renderings from the same noise that are this near look the same.
+SAME_PICTURE_DB = 35.0
+
+
+class Imagic:
+    """The method `imagic`, see the head of this file."""
+
+    name: ClassVar[str] = "imagic"
+    paper: ClassVar[str] = "Kawar et al., Imagic: Text-Based Real Image Editing with Diffusion Models, CVPR 2023"
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE})
+    FitOptions: ClassVar[type] = options_of.FitOptions
+    EditOptions: ClassVar[type] = options_of.EditOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = options_of.PRESETS
+
+    def fit(
+        self, backbone: Backbone, request: FitRequest, options: options_of.FitOptions
+    ) -> Generator[Progress, None, State]:
+        """Stages A and B. With a source text, that one is fitted, and the state serves any target.
+
+        Afterwards, whatever happens, the backbone has its original weights; until this generator has ended or is
+        closed, the backbone belongs to it. Raises AbilityError, TextError for an empty target, OptionError on
+        divergence.
+        """
+        check_abilities(self, backbone)
+        if not request.target_text.strip():
+            raise TextError("Imagic needs a target text: describe the edited picture.")
+        z0 = backbone.encode(request.image).detach()
+        target = backbone.encode_text([request.target_text])
+        start = backbone.encode_text([request.source_text]) if request.source_text else target
+        subject = Subject(
+            z0, fixed_pairs(options.measured_pairs, backbone.levels, z0.shape[1:]).to(z0.device), request.seed
+        )
+        fitted, embedding_curve = yield from fit_embedding(backbone, subject, start, options)
+        change, network_curve = yield from fit_network(backbone, subject, fitted, options)
+        tensors = {"z0": z0.cpu(), **pack_conditioning("e_tgt", target), **pack_conditioning("e_opt", fitted)}
+        if request.source_text:
+            tensors |= pack_conditioning("e_src", start)
+        if change is not None:
+            change = _stored(change)
+            tensors |= pack_change("change", change)
+        facts = {
+            "model": backbone.name,
+            "fingerprint": backbone.fingerprint,
+            "target_text": request.target_text,
+            "source_text": request.source_text,
+            "options": {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()},
+            "seed": request.seed,
+            "versions": {package: _version(package) for package in ("imagic", "torch", "diffusers")},
+            "learnable": sorted(target.learnable),
+            "change": None if change is None else {"kind": change.kind, "facts": dict(change.facts)},
+            "moved": _moved(start, fitted),
+            "losses": _losses(embedding_curve, network_curve),
+        }
+        return State(self.name, tensors, facts)
+
+    def edit(
+        self, backbone: Backbone, state: State, options: options_of.EditOptions, seeds: Sequence[int]
+    ) -> Generator[Progress, None, EditResult]:
+        """Stage C, for each seed at the asked strengths, or at the one found for it.
+
+        The result's sweep holds the candidates of automatic eta with their scores and, last, the rendering at eta 0 in
+        full steps. Raises StateError when the state is another model's, OptionError for unusable options.
+        """
+        check_state(state, self.name, backbone)
+        if not seeds:
+            raise OptionError("An edit needs at least one seed.")
+        fitted = Fitted.unpack(backbone, state, options.target_text)
+        round_trip = backbone.decode(fitted.z0)[0].cpu()
+        warnings = _fit_warnings(state)
+        sweep: list[Candidate] = []
+        automatic = options.eta is None and not options.etas
+        if automatic:
+            found = yield from search(backbone, fitted, round_trip, list(dict.fromkeys(seeds)), options)
+            sweep += found.sweep
+            warnings += [warning for choice in found.choices for warning in choice.warnings]
+            chosen = {shot.seed: shot for shot in found.shots}
+            shots = [chosen[seed] for seed in seeds]
+        else:
+            etas = options.etas or (options.eta,)
+            shots = [Shot(float(eta), seed) for seed in seeds for eta in etas if eta is not None]
+        # The reference shares its noise with the results: what differs from it is the edit and little else.
+        reference_shot = Shot(0.0, seeds[0])
+        all_shots = list(dict.fromkeys([*shots, reference_shot]))
+        z = yield from render(
+            backbone, fitted, all_shots, options, num_steps=options.num_steps, sampler=options.sampler, stage="render"
+        )
+        scored = yield from score(
+            backbone, fitted, round_trip, all_shots, z, options, agreement=automatic, stage="score"
+        )
+        rendered = dict(zip(all_shots, scored, strict=True))
+        reference = rendered[reference_shot]
+        warnings += _far_from_input(reference) + _same_at_both_ends(sweep) + _same_at_both_ends(scored)
+        return EditResult(
+            chosen=[rendered[shot] for shot in shots],
+            reconstruction=reference.image if options.reference == "eta0" else round_trip,
+            sweep=[*sweep, reference],
+            warnings=list(dict.fromkeys(warnings)),
+        )
+
+
+def _stored(change: WeightChange) -> WeightChange:
+    """The change as it is saved and used: half precision, rounded once, so that a saved state makes the same pixels as
+    a fresh one. Eleven bits of a *difference* are far below what the network can tell.
+
+    Changes are 1e-6 to 1e-2; below 6e-8 half precision ends, as does their effect on weights of 1e-2. Raises
+    OptionError when a change is too large to be stored, which only divergence brings about.
+    """
+    tensors = {name: tensor.half() for name, tensor in change.tensors.items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise OptionError("The tuning diverged: use a lower learning rate for the network.")
+    return WeightChange(change.kind, tensors, change.facts)
+
+
+def _moved(start: Conditioning, end: Conditioning) -> float:
+    """norm(end - start) / norm(start) over all learnable tensors."""
+    before, after = start.parameters(), end.parameters()
+    difference = torch.cat([(after[name] - before[name]).flatten() for name in before])
+    whole = torch.cat([tensor.flatten() for tensor in before.values()])
+    return float(difference.norm() / whole.norm())
+
+
+def _losses(embedding: Curve, network: Curve) -> dict[str, Any]:
+    return {
+        "before": embedding[0][1],
+        "after_embedding": embedding[-1][1],
+        "after_network": network[-1][1],
+        "embedding": [list(point) for point in embedding],
+        "network": [list(point) for point in network],
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a checkout, or a build without that part
+        return "unknown"
+
+
+def _fit_warnings(state: State) -> list[str]:
+    moved = state.facts["moved"]
+    if state.facts["source_text"] or moved >= LEAST_MOVE:
+        return []
+    return [
+        f"The embedding hardly moved from the target text ({moved:.2f} of its norm), so there may be nothing to choose "
+        "between the input and the edit: fit with more embedding steps."
+    ]
+
+
+def _far_from_input(reference: Candidate) -> list[str]:
+    if reference.scores["psnr"] >= LEAST_RECONSTRUCTION_DB:
+        return []
+    return [
+        f"At eta 0 the picture is only {reference.scores['psnr']:.0f} dB near to the input (as the model's autoencoder "
+        "gives it back), so an edit may lose its details: fit with more network steps."
+    ]
+
+
+def _same_at_both_ends(candidates: Sequence[Candidate]) -> list[str]:
+    """candidates: rendered with the same steps."""
+    starts = {candidate.seed: candidate.image for candidate in candidates if candidate.strength == 0}
+    for candidate in candidates:
+        start = starts.get(candidate.seed)
+        if candidate.strength == 1 and start is not None and psnr(candidate.image, start) > SAME_PICTURE_DB:
+            return [
+                "Even at eta 1 the picture is that of eta 0, so no strength edits it: fit with more embedding steps or "
+                "fewer network steps, or word the text differently."
+            ]
+    return []

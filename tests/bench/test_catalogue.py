@@ -1,0 +1,52 @@
+import pytest
+
+from imagic.bench.ablations import VARIANTS
+from imagic.bench.catalogue import entries, names
+from imagic.bench.suites import open_suite
+from imagic.core import registry
+from imagic.core.errors import OptionError
+from imagic.core.options import build_options
+from tests.bench.fakes import FakeMethod
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """One method, as if it were installed."""
+    monkeypatch.setattr(registry, "names", lambda group: ("imagic",))
+    monkeypatch.setattr(registry, "method", {"imagic": FakeMethod()}.__getitem__)
+
+
+@pytest.mark.usefixtures("installed")
+def test_methods_baselines_and_variants_are_known_by_name():
+    assert {"imagic", "copy", "generate", "imagic-no-finetune"} <= set(names())
+    plain, copy, variant = entries(["imagic", "copy", "imagic-embedding-10"], "hard", {"effort": 2}, {"eta": 0.1})
+    assert (plain.label, plain.method.name, plain.preset) == ("imagic", "fake", "hard")
+    assert (plain.fit, plain.edit) == ({"effort": 2}, {"eta": 0.1})
+    assert (copy.label, copy.method.name, copy.preset, dict(copy.fit)) == ("copy", "copy", "", {})
+    assert (variant.label, variant.preset, dict(variant.fit)) == (
+        "imagic-embedding-10",
+        "paper",
+        {"embedding_steps": 10},
+    )
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_unknown_name_gets_the_nearest_one():
+    with pytest.raises(OptionError, match="did you mean 'imagic-paper'"):
+        entries(["imagic-papr"])
+    with pytest.raises(OptionError, match="choose one of imagic, copy"):
+        entries(["zzz"])
+
+
+def test_an_unknown_suite_is_named():
+    with pytest.raises(OptionError, match="choose one of menagerie"):
+        open_suite("zoo")
+
+
+@pytest.mark.parametrize("label", list(VARIANTS))
+def test_every_variant_is_a_valid_set_of_options_that_differs_from_its_preset(label):
+    variant = VARIANTS[label]
+    method = registry.method(variant.method)
+    preset = method.presets[variant.preset]
+    build_options(method.FitOptions, {**preset, **variant.fit})
+    build_options(method.EditOptions, variant.edit)
