@@ -44,10 +44,14 @@ def _options(name: str, which: str) -> str:
     presets = list(method.presets) if which == "FitOptions" else []
     rows = []
     for option in describe_options(getattr(method, which)):
-        own = [str(method.presets[preset].get(option["name"], option["default"])) for preset in presets]
-        values = own or [str(option["default"])]
+        own = [method.presets[preset].get(option["name"], option["default"]) for preset in presets]
+        values = [_shown(value) for value in own or [option["default"]]]
         rows.append((f"`{option['name']}`", *values, _bounds(option), option["help"]))
     return table(("option", *(presets or ["default"]), "allowed", "meaning"), rows)
+
+
+def _shown(value: object) -> str:
+    return "none" if value in (None, "", ()) else str(value)
 
 
 def _bounds(option: dict[str, object]) -> str:

@@ -113,17 +113,20 @@ def make_pipeline() -> MakePipeline:
 def make_backbone() -> MakeBackbone:
     """A backbone over a new tiny pipeline; keywords as for make_pipeline."""
 
-    def make(**keywords: Any) -> StableDiffusionBackbone:
-        return StableDiffusionBackbone.from_pipeline(build_pipeline(**keywords), name="tiny")
+    def make(*, word_level: bool = False, **scheduler: Any) -> StableDiffusionBackbone:
+        parts = build_pipeline(word_level=word_level)
+        # Not through the pipeline, which corrects settings that it holds to be outdated.
+        return StableDiffusionBackbone(
+            "tiny", parts.unet, parts.vae, parts.text_encoder, parts.tokenizer, build_scheduler(**scheduler)
+        )
 
     return make
 
 
 @pytest.fixture(params=["epsilon", "v_prediction"])
-def tiny_backbone(request: pytest.FixtureRequest) -> StableDiffusionBackbone:
+def tiny_backbone(request: pytest.FixtureRequest, make_backbone: MakeBackbone) -> StableDiffusionBackbone:
     """A new tiny backbone: the test runs once for eps and once for v."""
-    pipeline = build_pipeline(prediction_type=request.param)
-    return StableDiffusionBackbone.from_pipeline(pipeline, name="tiny")
+    return make_backbone(prediction_type=request.param)
 
 
 @pytest.fixture

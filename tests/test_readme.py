@@ -51,6 +51,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(300)
 def test_readme_python_runs(examples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagic, "fit", functools.partial(imagic.fit, options=TINY_FIT))
     monkeypatch.setattr(imagic, "edit", functools.partial(imagic.edit, options=TINY_EDIT))

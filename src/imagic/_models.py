@@ -43,9 +43,7 @@ def load_model(
     return loading.load(os.fspath(name_or_path), chosen, dtype or torch.float32)
 
 
-def loaded(
-    model: Model, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
-) -> Backbone:
+def loaded(model: Model, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
     """A loaded model as it is, a name or path loaded."""
     return load_model(model, device, dtype) if isinstance(model, (str, os.PathLike)) else model
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import MakePipeline
 
 from imagic.backbones import loading
 from imagic.core.errors import ModelError
+from tests.conftest import MakePipeline
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.conftest import TEXT_LENGTH, WORDS, build_tokenizer
 
 from imagic.backbones.words import report_text
+from tests.conftest import TEXT_LENGTH, WORDS, build_tokenizer
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -57,7 +57,7 @@ class FakeSuite:
     def items(self):
         return [self._item(index) for index in range(self.count)]
 
-    def judge(self, device):
+    def judge(self):
         return FakeJudge()
 
     def _item(self, index):

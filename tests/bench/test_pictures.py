@@ -95,8 +95,14 @@ def test_rows_without_a_common_eta_have_no_curve():
 
 def test_the_plot_is_a_picture_of_all_panels(folder, tmp_path):
     path = tmp_path / "curves.png"
-    plot(load(folder), ["fake", "weak"], path)
+    plot([*load(folder), row("a", label="copy", sweep=[])], ["fake", "copy", "weak"], path)
     picture = Image.open(path)
     assert picture.width > 3 * picture.height
     assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_without_a_sweep_there_is_nothing_to_plot(tmp_path):
+    with pytest.raises(OutputError, match="nothing to plot"):
+        plot([row("a", sweep=[]), failed("b")], ["imagic"], tmp_path / "curves.png")
+    assert not list(tmp_path.iterdir())

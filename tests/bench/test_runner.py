@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import structural_similarity
 
 from imagic.bench.rows import read_rows
 from imagic.bench.runner import Shard, run
 from imagic.core.errors import AbilityError, ModelError, OptionError, OutputError
 from imagic.core.types import Ability
-from tests.bench.fakes import FakeBackbone, FakeMethod, FakeSuite, drain, entry
+from tests.bench.fakes import FakeBackbone, FakeMethod, FakeSuite, drain, draw, entry
 
 MEASURED = ("seconds", "peak_memory")
 
@@ -63,7 +64,16 @@ def test_distances_are_the_closed_forms(tmp_path):
     # Item 0 is black but for the red channel (0.5 in size): the result lies 0.25 below the truth in half of it.
     assert row["scores"]["psnr_truth"] == pytest.approx(10 * math.log10(4 / (0.25**2 / 6)))
     assert row["scores"]["psnr_kept"] == "inf"
+    result, truth = draw(False, False, 0, 0), draw(True, False, 0, 0)
+    result[0, :8] = 0.25
+    expected = structural_similarity(
+        result.double().numpy(), truth.double().numpy(), data_range=2, channel_axis=0, gaussian_weights=True,
+        use_sample_covariance=False,
+    )  # fmt: skip
+    assert row["scores"]["ssim_truth"] == pytest.approx(expected, abs=1e-9)
     assert row["scores"]["ssim_kept"] < 1  # windows across the mask's edge see the edit
+    # The result is the input but for the edit, so laying it over the input changes no more than rounding to 8 bits.
+    assert row["scores"]["psnr_delivered_truth"] == pytest.approx(row["scores"]["psnr_truth"], abs=0.3)
     assert row["scores"]["psnr_roundtrip_input"] == pytest.approx(10 * math.log10(4 / (0.01**2 / 3)), abs=1e-4)
     assert row["scores"]["psnr_reconstruction_input"] == "inf"
     assert row["scores"]["psnr_reconstruction_roundtrip"] == pytest.approx(row["scores"]["psnr_roundtrip_input"])
@@ -169,7 +179,7 @@ def test_a_killed_process_loses_at_most_one_row(tmp_path):
     while len(read_rows(tmp_path)) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     left = len(read_rows(tmp_path))
@@ -245,7 +255,7 @@ def test_items_that_changed_under_their_name_need_another_folder(tmp_path):
 
 def test_a_judge_that_cannot_be_loaded_fails_before_any_work(tmp_path):
     suite, method = FakeSuite(), FakeMethod()
-    suite.judge = lambda device: (_ for _ in ()).throw(ModelError("The judge is missing: install it."))
+    suite.judge = lambda: (_ for _ in ()).throw(ModelError("The judge is missing: install it."))
     with pytest.raises(ModelError, match="judge is missing"):
         go(tmp_path, suite, [entry(method=method)])
     assert method.requests == []

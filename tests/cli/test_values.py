@@ -15,7 +15,9 @@ def test_an_eta_is_auto_a_number_or_a_range_with_both_ends() -> None:
     assert parse_eta("0.5:0.5:1") == (0.5,)
 
 
-@pytest.mark.parametrize("text", ["", "automatic", "0:1", "0:1:0", "1:0:0.1", "0:1:-0.1", "nan", "0:inf:1", "0:1:0.001"])
+@pytest.mark.parametrize(
+    "text", ["", "automatic", "0:1", "0:1:0", "1:0:0.1", "0:1:-0.1", "nan", "0:inf:1", "0:1:0.001"]
+)
 def test_a_wrong_eta_is_a_usage_error(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="--eta"):
         parse_eta(text)

@@ -281,6 +281,16 @@ def test_a_profile_leaves_alpha_alone_and_serves_palettes_and_grey() -> None:
 def test_an_srgb_profile_leaves_every_bit() -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(RGB), "PNG", icc_profile=srgb)).rgb, RGB)
+    # Another maker's sRGB, whose red primary is rounded otherwise: a conversion would disturb pixels by one level.
+    at = srgb.index(b"rXYZ")
+    place = struct.unpack(">I", srgb[at + 4 : at + 8])[0] + 8
+    red = struct.unpack(">i", srgb[place : place + 4])[0]
+    other = srgb[:place] + struct.pack(">i", red + 20) + srgb[place + 4 :]
+    converted = ImageCms.profileToProfile(
+        Image.fromarray(RGB), ImageCms.ImageCmsProfile(io.BytesIO(other)), ImageCms.createProfile("sRGB")
+    )
+    assert np.abs(np.asarray(converted).astype(int) - RGB).max() == 1
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(RGB), "PNG", icc_profile=other)).rgb, RGB)
 
 
 def srgb_levels(light: Any) -> Any:

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
-from tests.core.fakes import Gaussian, text, vp_levels
 
 from imagic.core import seeds
 from imagic.core.losses import Pairs, denoising_loss, fixed_pairs, stratified_pairs, text_agreement
 from imagic.core.noise import Prediction
+from tests.core.fakes import Gaussian, text, vp_levels
 
 SHAPE = (4, 8, 8)
 

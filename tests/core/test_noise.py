@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from tests.core.fakes import flow_levels, vp_levels
 
 from imagic.core.noise import NoiseLevels, Prediction, add_noise, to_x0_eps, training_target
+from tests.core.fakes import flow_levels, vp_levels
 
 
 @pytest.fixture

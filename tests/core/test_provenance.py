@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from imagic.core.errors import ImageError, OutputError
 from imagic.core.frame import Box, Frame
@@ -132,6 +132,12 @@ def test_lossless_formats_keep_every_pixel(tmp_path: Path) -> None:
     )
     write_image(tmp_path / "a.jpg", smooth, record())
     assert np.abs(read_image(tmp_path / "a.jpg").rgb.astype(int) - smooth.rgb).max() <= 4
+
+
+def test_jpeg_keeps_colour_at_full_resolution(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", picture())
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
 
 
 def test_an_image_may_be_written_without_a_record(tmp_path: Path) -> None:
@@ -363,6 +369,7 @@ def test_the_input_is_known_by_file_or_by_pixels(tmp_path: Path) -> None:
     made.check_input(read_image(tmp_path / "in.webp"))
     made.check_input(picture())
     record(input_sha256="", input_pixels_sha256=original.pixels_sha256).check_input(picture())
+    record(input_sha256=original.sha256, input_pixels_sha256="00" * 32).check_input(original)  # another decoder
     for other in (picture(seed=1), picture(alpha=True)):
         with pytest.raises(ImageError, match="not the image that the record was made from"):
             made.check_input(other)

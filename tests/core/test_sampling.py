@@ -13,7 +13,6 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
 )
-from tests.core.fakes import Gaussian, flow_levels, text, vp_levels
 from torch import Tensor
 
 from imagic.core import seeds
@@ -21,6 +20,7 @@ from imagic.core.conditioning import Conditioning
 from imagic.core.errors import OptionError
 from imagic.core.noise import NoiseLevels, Prediction
 from imagic.core.sampling import LatentProgress, Sampler, ddim_noise_std, invert, predict_guided, sample
+from tests.core.fakes import Gaussian, flow_levels, text, vp_levels
 
 T = TypeVar("T")
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagic.core.errors import OptionError
 from imagic.core.seeds import SEED_LIMIT, derive, draw, generator, initial_noise
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(0, SEED_LIMIT - 1), min_size=1, max_size=5))
 def test_a_seed_gives_the_same_row_in_any_batch(seeds: list[int]) -> None:
     batch = initial_noise((4, 8, 8), seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,16 @@ def test_another_model_is_refused(make_backbone: MakeBackbone, request_to_sit: F
     other = make_backbone(prediction_type="v_prediction")
     with pytest.raises(StateError, match="'tiny'"):
         edit(other, state, eta=0.5)
+
+
+@pytest.mark.parametrize("fact", ["learnable", "change", "target_text", "moved"])
+def test_a_state_without_its_facts_is_refused(
+    eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest, fact: str
+) -> None:
+    state = fit(eps_backbone, request_to_sit, embedding_steps=1, network_steps=1)
+    less = {name: value for name, value in state.facts.items() if name != fact}
+    with pytest.raises(StateError, match=fact):
+        edit(eps_backbone, replace(state, facts=less), eta=0.5, target_text="a cat")
 
 
 def test_a_picture_does_not_depend_on_its_batch(

@@ -115,12 +115,16 @@ class StableDiffusionBackbone(Backbone):
         Raises ModelError when a part is missing or damaged.
         """
         # Loaded as float32, which holds every stored precision exactly, so that the fingerprint sees the checkpoint.
-        local = {"local_files_only": True, "use_safetensors": True}
+        local = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
         try:
             with _no_progress_bars():
-                unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, **local)
-                vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **local)
-                text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local)
+                unet = _complete(
+                    UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, **local)
+                )
+                vae = _complete(AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **local))
+                text_encoder = _complete(
+                    CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local)
+                )
                 tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
                 scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -243,6 +247,14 @@ class StableDiffusionBackbone(Backbone):
 
     def upper_stages(self) -> Sequence[Backbone]:
         return ()
+
+
+def _complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """The model, if its file had every tensor: the libraries fill missing ones with random numbers and go on."""
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"the file of {type(model).__name__} lacks {len(missing)} tensors, {missing[0]} among them")
+    return model
 
 
 @contextmanager

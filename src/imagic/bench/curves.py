@@ -54,13 +54,17 @@ def _point(eta: float, looks: Sequence[Row]) -> Point:
 def plot(rows: Sequence[Row], labels: Sequence[str], path: Path) -> None:
     """A PNG at `path` with one panel per measured score, PSNR to the input and success, and a line per method.
 
-    Raises NotAvailable without matplotlib, OutputError for a method without a sweep.
+    Methods without any sweep (baselines) are left out. Raises NotAvailable without matplotlib, OutputError when no
+    method has a sweep or the items of one have no eta in common.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise NotAvailable("Plots need matplotlib: pip install 'imagic[report]'.") from error
-    curves = {label: eta_curve(rows, label) for label in labels}
+    swept = {row["label"] for row in rows if not row["error"] and row["sweep"]}
+    curves = {label: eta_curve(rows, label) for label in labels if label in swept}
+    if not curves:
+        raise OutputError("No method of this run has a sweep over eta: there is nothing to plot.")
     measured = sorted({name for curve in curves.values() for name in curve[0].scores})
     panels = [*measured, "PSNR to the input (dB)", "success"]
     figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")

@@ -115,7 +115,7 @@ def run(
     skipped = total - sum(map(len, missing.values()))
     if skipped == total:
         return Summary(0, 0, skipped)
-    judge = suite.judge(backbone.device)
+    judge = suite.judge()
     for item in items:
         context: Context | None = None
         for trial in missing[item.name]:

@@ -34,16 +34,21 @@ def run(
 ) -> None:
     """Run methods over a suite; print the folder of the rows."""
     values = parse_settings(settings or ())
+    labels = [label.strip() for label in methods.split(",") if label.strip()]
+    if not labels:
+        raise typer.BadParameter("--methods names one at least.")
 
     from imagic import api
     from imagic.bench import catalogue, runner
     from imagic.bench.suites import open_suite
     from imagic.core import registry
 
-    labels = [label.strip() for label in methods.split(",") if label.strip()]
     part = runner.Shard.parse(shard)
     chosen = open_suite(suite, limit)
-    fit_values, edit_values = api.split_options(registry.method(labels[0]), values) if values else ({}, {})
+    plain = [label for label in labels if label in registry.names(registry.Group.METHODS)]
+    if values and len(plain) != 1:
+        raise typer.BadParameter("--set needs one method to set options of; baselines and variants have their own.")
+    fit_values, edit_values = api.split_options(registry.method(plain[0]), values) if values else ({}, {})
     entries = catalogue.entries(labels, preset or "", fit_values, edit_values)
     with busy("Loading the model"):
         backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype)
@@ -66,11 +71,13 @@ def report(
     """Print the table of a run as Markdown."""
     from imagic.bench import curves
     from imagic.bench import report as reports
+    from imagic.bench.rows import plain
 
     rows = reports.load(folder)
     if plot is not None:
         curves.plot(rows, list(dict.fromkeys(row["label"] for row in rows)), plot)
     if as_json:
-        emit_json({"version": 1, "lines": [dataclasses.asdict(line) for line in reports.summarise(rows)]})
+        lines = [dataclasses.asdict(line) for line in reports.summarise(rows)]
+        emit_json(plain({"version": 1, "lines": lines}))
     else:
         typer.echo(reports.markdown(rows), nl=False)

@@ -27,7 +27,7 @@ def edit(
         str | None, typer.Argument(metavar="TEXT", help="What the result shows; with --state optional.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="PNG, JPEG or WebP, or a folder.  [default: beside IMAGE]")
+        Path | None, typer.Option("--out", "-o", help="PNG, JPEG or WebP, or a folder; else beside IMAGE.")
     ] = None,
     method: given.Method = None,
     model: given.Model = None,
@@ -139,7 +139,7 @@ def fit(
     image: given.ImageFile,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the result will show.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="STATE", help="The file to write.  [default: beside IMAGE]")
+        Path | None, typer.Option("--out", "-o", metavar="STATE", help="The file to write; else beside IMAGE.")
     ] = None,
     method: given.Method = None,
     model: given.Model = None,
@@ -189,8 +189,10 @@ def fit_picture(
     of_fit: Mapping[str, Any],
     shown: list[str],
 ) -> Fit:
-    """Load the model and fit. of_fit: method, preset, source_text, crop, None where not given. Warnings about texts come
-    before the work, and are added to `shown`."""
+    """Load the model and fit, with warnings about the texts before the work.
+
+    of_fit: method, preset, source_text, crop, None where not given. shown: warnings shown so far; new ones are added.
+    """
     from imagic import api
 
     with busy("Loading the model"):

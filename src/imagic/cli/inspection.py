@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def redo(
     made: Annotated[Path, typer.Argument(metavar="OUT", help="A picture that imagic made.")],
     image: Annotated[Path, typer.Option(help="The picture that it was made from.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.  [default: beside OUT]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; else beside OUT.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's folder, where it is not a bundled model.")] = None,
     overwrite: given.Overwrite = False,
     as_json: given.AsJson = False,

@@ -8,9 +8,9 @@ from typing import Annotated, TypeAlias
 import typer
 
 ImageFile: TypeAlias = Annotated[Path, typer.Argument(help="The picture to edit.", metavar="IMAGE", show_default=False)]
-Method: TypeAlias = Annotated[str | None, typer.Option(help="See `imagic methods`.  [default: imagic]")]
+Method: TypeAlias = Annotated[str | None, typer.Option(help="The method, imagic unless named; see `imagic methods`.")]
 Model: TypeAlias = Annotated[
-    str | None, typer.Option(help="A bundled model or a folder; see `imagic models`.  [default: menagerie]")
+    str | None, typer.Option(help="A model's name or folder, menagerie unless named; see `imagic models`.")
 ]
 Preset: TypeAlias = Annotated[str | None, typer.Option(help="Such as fast or paper; see `imagic methods`.")]
 SourceText: TypeAlias = Annotated[
@@ -25,5 +25,5 @@ Settings: TypeAlias = Annotated[
 ]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
-Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cuda where there is one]")]
-Dtype: TypeAlias = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.  [default: float32]")]
+Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, ...; else a GPU where there is one.")]
+Dtype: TypeAlias = Annotated[str | None, typer.Option(help="float32 unless named, float16 or bfloat16.")]

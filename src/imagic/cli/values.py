@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
 MOST_ETAS = 101  # a sweep in steps of 0.01
 
 
-def parse_eta(text: str) -> str | float | tuple[float, ...]:
-    """"auto", a number, or start:stop:step with both ends included ("0:1:0.1" is eleven values)."""
+def parse_eta(text: str) -> Literal["auto"] | float | tuple[float, ...]:
+    """The word auto, a number, or start:stop:step with both ends included ("0:1:0.1" is eleven values)."""
     if text == "auto":
-        return text
+        return "auto"
     try:
         numbers = [float(part) for part in text.split(":")]
     except ValueError:
@@ -26,9 +26,7 @@ def parse_eta(text: str) -> str | float | tuple[float, ...]:
         return numbers[0]
     start, stop, step = numbers
     if step <= 0 or stop < start or (stop - start) / step > MOST_ETAS - 1 + 1e-6:
-        raise typer.BadParameter(
-            f"--eta {text} must run upwards in steps above 0 and have at most {MOST_ETAS} values."
-        )
+        raise typer.BadParameter(f"--eta {text} must run upwards in steps above 0 and have at most {MOST_ETAS} values.")
     # Rounded twice so that 0:1:0.1 has 0.3 in it, not 0.30000000000000004, and so that the last value is not lost.
     return tuple(round(start + index * step, 9) for index in range(math.floor((stop - start) / step + 1e-6) + 1))
 

@@ -275,8 +275,8 @@ def _from_array(values: npt.NDArray[np.generic]) -> Picture:
         raise ImageError(f"An image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {values.shape}.")
     _check_size(values.shape[1], values.shape[0], name)
     pixels = _scaled(values, name)
-    rgb = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[:, :, :3].copy()
-    return Picture(rgb, pixels[:, :, 3].copy() if pixels.shape[2] == 4 else None)
+    rgb = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[:, :, :3])
+    return Picture(rgb, np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> tuple[Image.Image, tuple[str, ...]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from imagic.core.conditioning import Conditioning
-from imagic.core.errors import OptionError
+from imagic.core.errors import OptionError, StateError
 from imagic.core.sampling import sample
 from imagic.core.seeds import initial_noise
 from imagic.core.state import unpack_change, unpack_conditioning
@@ -33,14 +33,18 @@ class Shot:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a state holds, on the backbone's device; one row each. fitted: e_opt, target: e_tgt, null: the empty
-    text."""
+    """What a state holds, on the backbone's device; one row each.
+
+    fitted: e_opt, target: e_tgt, null: the empty text. moved: how far e_opt went from e_tgt, in units of e_tgt's norm;
+    None where it began at a source text.
+    """
 
     z0: Tensor
     fitted: Conditioning
     target: Conditioning
     null: Conditioning
     change: WeightChange | None
+    moved: float | None
 
     @staticmethod
     def unpack(backbone: Backbone, state: State, target_text: str) -> Fitted:
@@ -49,20 +53,27 @@ class Fitted:
         Raises OptionError for another target where the state has no source text, StateError for a damaged state.
         """
         facts, device = state.facts, backbone.device
-        if not target_text or target_text == facts["target_text"]:
+        try:
+            source_text, own_text, moved = str(facts["source_text"]), str(facts["target_text"]), float(facts["moved"])
+            z0, described = state.tensors["z0"], facts["change"]
             target = unpack_conditioning(state, "e_tgt", facts["learnable"])
-        elif facts["source_text"]:
+            fitted = unpack_conditioning(state, "e_opt", facts["learnable"])
+            change = unpack_change(state, "change", described["kind"], described["facts"]) if described else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"The state is damaged ({error} is missing or wrong): fit again.") from error
+        if target_text and target_text != own_text:
+            if not source_text:
+                raise OptionError(
+                    "This state is bound to its target text: fit with a source text to edit towards others."
+                )
             target = backbone.encode_text([target_text])
-        else:
-            raise OptionError("This state is bound to its target text: fit with a source text to edit towards others.")
-        described = facts["change"]
-        change = unpack_change(state, "change", described["kind"], described["facts"]) if described else None
         return Fitted(
-            z0=state.tensors["z0"].to(device),
-            fitted=unpack_conditioning(state, "e_opt", facts["learnable"]).to(device),
+            z0=z0.to(device),
+            fitted=fitted.to(device),
             target=target.to(device),
             null=backbone.encode_text([""]).to(device),
             change=change,
+            moved=None if source_text else moved,
         )
 
     def mixed(self, etas: Sequence[float], options: EditOptions) -> Conditioning:

@@ -26,7 +26,7 @@ from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_networ
 from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._imagic_search import psnr, score, search
 
-# The paper's fit of ten steps, which cannot edit, moves the embedding by a few hundredths; useful ones by 0.5 and more.
+# Ten steps of stage A, after which the paper can no longer edit, give a few hundredths; useful fits 0.5 and more.
 LEAST_MOVE = 0.2
 # Below this a reader no longer takes eta 0 for the input.
 LEAST_RECONSTRUCTION_DB = 20.0
@@ -98,7 +98,7 @@ class Imagic:
             raise OptionError("An edit needs at least one seed.")
         fitted = Fitted.unpack(backbone, state, options.target_text)
         round_trip = backbone.decode(fitted.z0)[0].cpu()
-        warnings = _fit_warnings(state)
+        warnings = _hardly_moved(fitted)
         sweep: list[Candidate] = []
         automatic = options.eta is None and not options.etas
         if automatic:
@@ -168,13 +168,12 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _fit_warnings(state: State) -> list[str]:
-    moved = state.facts["moved"]
-    if state.facts["source_text"] or moved >= LEAST_MOVE:
+def _hardly_moved(fitted: Fitted) -> list[str]:
+    if fitted.moved is None or fitted.moved >= LEAST_MOVE:
         return []
     return [
-        f"The embedding hardly moved from the target text ({moved:.2f} of its norm), so there may be nothing to choose "
-        "between the input and the edit: fit with more embedding steps."
+        f"The embedding hardly moved from the target text ({fitted.moved:.2f} of its norm), so there may be nothing to "
+        "choose between the input and the edit: fit with more embedding steps."
     ]
 
 

@@ -31,8 +31,8 @@ class Menagerie:
         limit = DEFAULT_LIMIT if self.limit is None else self.limit
         return [_item(edit) for edit in held_out_edits(limit, self.seed)]
 
-    def judge(self, device: torch.device) -> Judge:
-        return load_judge(device)
+    def judge(self) -> Judge:
+        return load_judge()
 
 
 def _item(edit: Edit) -> Item:

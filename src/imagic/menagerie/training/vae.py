@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from imagic.menagerie.render import IMAGE_SIZE
-from imagic.menagerie.training.world import draw, scenes_of, tile
+from imagic.menagerie.training.world import CHUNK, draw, scenes_of, tile
 
 CHANNELS = (32, 32, 64, 128)
 LATENT_CHANNELS = 12
@@ -81,9 +81,8 @@ class VaeTask:
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
         vae = cast(AutoencoderKL, networks["vae"])
-        mean, scale = latent_statistics(vae, self.device)
-        vae.register_to_config(scaling_factor=scale, shift_factor=mean)
-        vae.to(torch.float16).save_pretrained(folder / "vae")
+        whiten(vae, self.device)
+        vae.to(torch.float16).save_pretrained(folder)
 
 
 def psnr(square_error: Tensor) -> float:
@@ -97,8 +96,18 @@ def round_trip(vae: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def latent_statistics(vae: AutoencoderKL, device: torch.device | str, count: int = 512) -> tuple[float, float]:
-    """Mean of the latents, and the factor that brings them to unit variance, over the first training scenes."""
-    chunks = [draw(scenes_of(first, 64), device) for first in range(0, count, 64)]
+def whiten(vae: AutoencoderKL, device: torch.device | str, count: int = 512) -> None:
+    """Gives each latent channel mean 0 and variance 1 over the first training scenes.
+
+    The change is made in the 1 x 1 convolutions at both ends of the latent, so pictures stay the same and the scaling
+    factor is exactly 1: diffusers' Stable Diffusion pipelines know no shift and one factor for all channels.
+    """
+    chunks = [draw(scenes_of(first, CHUNK), device) for first in range(0, count, CHUNK)]
     latents = torch.cat([vae.encode(chunk.to(vae.dtype)).latent_dist.mean for chunk in chunks]).float()
-    return latents.mean().item(), 1 / latents.std().item()
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    into, back = vae.quant_conv, vae.post_quant_conv
+    into.bias.copy_(torch.cat(((into.bias[: len(mean)] - mean) / std, into.bias[len(mean) :] - 2 * std.log())))
+    into.weight[: len(mean)] /= std[:, None, None, None]
+    back.bias += back.weight[:, :, 0, 0] @ mean
+    back.weight *= std[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,8 +12,19 @@ from torch import Tensor
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
+from imagic.menagerie.variants import other_individual, other_posture
 
 CHUNK = 64  # pictures drawn at once
+
+
+VIEWS = 3  # a scene, its animal in another posture, and another animal in its place
+
+
+def trio(seed: int, *, held_out: bool = False) -> list[Scene]:
+    """A scene, the same individual in another posture, and another individual with the same facts in the same place."""
+    scene = sample_scene(seed, held_out=held_out)
+    rng = np.random.default_rng((seed, 1, held_out))
+    return [scene, other_posture(scene, rng), other_individual(scene, rng)]
 
 
 def scenes_of(first: int, count: int, *, held_out: bool = False) -> list[Scene]:

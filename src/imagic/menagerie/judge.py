@@ -1,0 +1,129 @@
+"""The judge: a small network that reads a scene's facts back from a picture, and tells individuals apart.
+
+A convolutional encoder (a frozen copy of the autoencoder's, so the judge stands alone) and a small residual network with
+one classifier per fact and an embedding in which one individual in two postures is near. It scores generations and
+edits; no editing method ever sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from imagic.core.errors import ModelError
+from imagic.core.files import replacing
+from imagic.menagerie.facts import FACTS
+
+EMBEDDING = 64
+WIDTHS = (96, 128)
+CHUNK = 64
+FILE = "judge.safetensors"
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.GroupNorm(4, width)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.GroupNorm(4, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.silu(self.norm(self.first(x)))
+        return F.silu(x + self.out(self.second(y)))
+
+
+class Reader(nn.Module):
+    """From latents (B, C, 16, 16) to logits per fact and an embedding (B, 64) of unit length."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        fine, coarse = WIDTHS
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, fine, 3, padding=1), nn.GroupNorm(4, fine), nn.SiLU(), Block(fine), Block(fine),
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(), Block(coarse), Block(coarse),
+            nn.Conv2d(coarse, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(),
+            nn.Flatten(), nn.Linear(coarse * (side // 4) ** 2, 2 * coarse), nn.LayerNorm(2 * coarse), nn.SiLU(),
+        )  # fmt: skip
+        self.facts = nn.ModuleDict({name: nn.Linear(2 * coarse, len(values)) for name, values in FACTS.items()})
+        self.identity = nn.Linear(2 * coarse, EMBEDDING)
+
+    def forward(self, latents: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        features = self.body(latents).float()
+        logits = {name: head(features) for name, head in self.facts.items()}
+        return logits, F.normalize(self.identity(features), dim=1)
+
+
+class Judge:
+    """An encoder and a reader. threshold: the cosine above which two pictures show the same individual."""
+
+    def __init__(self, encoder: AutoencoderKL, reader: Reader, threshold: float) -> None:
+        self.encoder, self.reader, self.threshold = encoder.eval(), reader.eval(), threshold
+
+    @torch.no_grad()
+    def _look(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        parts = []
+        for chunk in images.split(CHUNK):
+            pixels = chunk.to(self.encoder.device, self.encoder.dtype).contiguous(memory_format=torch.channels_last)
+            parts.append(self.reader(self.encoder.encode(pixels).latent_dist.mean.float()))
+        return {name: torch.cat([logits[name] for logits, _ in parts]) for name in FACTS}, torch.cat([e for _, e in parts])
+
+    def read(self, images: Tensor) -> list[dict[str, str]]:
+        """The facts of each picture: images (B, 3, 128, 128) in [-1, 1]."""
+        logits, _ = self._look(images)
+        chosen = {name: values.argmax(1).tolist() for name, values in logits.items()}
+        return [{name: FACTS[name][chosen[name][row]] for name in FACTS} for row in range(len(images))]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The identity of each picture: (B, 64), of unit length."""
+        return self._look(images)[1]
+
+    def same_individual(self, a: Tensor, b: Tensor) -> Tensor:
+        """Whether the pictures a[i] and b[i] show the same individual: (B,) bool."""
+        return (self.embed(a) * self.embed(b)).sum(1) > self.threshold
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, fp16, with the encoder's config in its header."""
+        kept = {key: value for key, value in self.encoder.state_dict().items() if not key.startswith(("decoder", "post"))}
+        tensors = {f"encoder.{key}": value for key, value in kept.items()}
+        tensors |= {f"reader.{key}": value for key, value in self.reader.state_dict().items()}
+        facts = {"config": json.dumps({k: v for k, v in self.encoder.config.items() if not k.startswith("_")}), "threshold": repr(self.threshold), "facts": json.dumps(FACTS)}
+        with replacing(path, overwrite=True) as part:
+            save_file({key: value.half().contiguous().cpu() for key, value in tensors.items()}, part, metadata=facts)
+
+
+def build_reader(vae: AutoencoderKL) -> Reader:
+    """An untrained reader for the latents of `vae`."""
+    side = vae.config["sample_size"] // 2 ** (len(vae.config["block_out_channels"]) - 1)
+    return Reader(vae.config["latent_channels"], side)
+
+
+def load_judge(path: Path | None = None) -> Judge:
+    """The judge that ships, or one of a file. Raises ModelError when there is none or it knows other facts."""
+    path = path or Path(str(resources.files("imagic.menagerie") / "weights" / "judge" / FILE))
+    if not path.is_file():
+        raise ModelError(f"There is no judge at {path.name}; train one with 'imagic menagerie train judge'.")
+    with safe_open(path, "pt") as file:
+        header = cast(dict[str, Any], file.metadata() or {})
+        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    if json.loads(header.get("facts", "{}")) != json.loads(json.dumps(FACTS)):
+        raise ModelError("The judge was trained on other facts than this world has; train it again.")
+    encoder = cast(AutoencoderKL, AutoencoderKL.from_config(json.loads(header["config"])))
+    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}, strict=False)
+    # The decoder has no weights here and is never used.
+    del encoder.decoder, encoder.post_quant_conv
+    reader = build_reader(encoder)
+    reader.load_state_dict({k.removeprefix("reader."): v for k, v in tensors.items() if k.startswith("reader.")})
+    return Judge(encoder, reader, float(header["threshold"]))

@@ -1,0 +1,139 @@
+"""The menagerie's text-to-image model: a UNet in the latents of the autoencoder, and the text encoder trained with it.
+
+Ordinary latent diffusion with v-prediction (Salimans & Ho 2022) and classifier-free guidance (Ho & Salimans 2022), in
+the layout of diffusers' StableDiffusionPipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from imagic.core.noise import Prediction, add_noise, training_target
+from imagic.core.seeds import derive
+from imagic.menagerie.captions import caption
+from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
+from imagic.menagerie.training.latents import LatentStore
+from imagic.menagerie.training.world import scenes_of, tile
+
+EMPTY_SHARE = 0.1  # captions left empty, for guidance
+TEXT_WIDTH = 192
+UNET: dict[str, Any] = {
+    "block_out_channels": (96, 192, 192),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": 64,
+    # At least 16 channels a group: narrower ones are slow in the channels-last layout on CPUs.
+    "norm_num_groups": 4,
+}
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's kind of schedule, a little noisier at its end, so that sampling can start from pure noise."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.016,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+def build_unet(vae: AutoencoderKL) -> UNet2DConditionModel:
+    """An untrained UNet for the latents of `vae`."""
+    side = vae.config["sample_size"] // 2 ** (len(vae.config["block_out_channels"]) - 1)
+    channels = vae.config["latent_channels"]
+    return UNet2DConditionModel(
+        sample_size=side, in_channels=channels, out_channels=channels, cross_attention_dim=TEXT_WIDTH, **UNET
+    )
+
+
+def build_text_encoder(tokenizer: Any) -> CLIPTextModel:
+    """An untrained small CLIP text encoder for a tokenizer's vocabulary."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            max_position_embeddings=TEXT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+class DiffusionTask:
+    """Denoising of the latents of training scenes under random captions."""
+
+    name = "diffusion"
+
+    def __init__(self, vae: AutoencoderKL, store: LatentStore, device: torch.device | str = "cpu", seed: int = 0) -> None:
+        self.vae, self.store, self.device, self.seed = vae, store, device, seed
+        self.tokenizer = build_tokenizer()
+        self.scheduler = build_scheduler()
+        self.unet, self.text_encoder = build_unet(vae), build_text_encoder(self.tokenizer)
+        self.alpha = self.scheduler.alphas_cumprod.double().sqrt()
+        self.sigma = (1 - self.scheduler.alphas_cumprod.double()).sqrt()
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        scenes, z0 = self.store.batch(step, batch)
+        rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
+        texts = ["" if rng.random() < EMPTY_SHARE else caption(scene, rng) for scene in scenes]
+        # Stratified times: one in each of `batch` equal parts of the schedule.
+        parts = torch.arange(batch) + torch.rand(batch, generator=noise)
+        t = (parts / batch * len(self.alpha)).long().clamp_max(len(self.alpha) - 1)
+        eps = torch.randn(z0.shape, generator=noise).to(z0.device)
+        z = add_noise(z0, eps, self.alpha[t], self.sigma[t])
+        target = training_target(z0, eps, self.alpha[t], self.sigma[t], Prediction.V)
+        hidden = self.text_encoder(self._tokens(texts)).last_hidden_state
+        z = z.contiguous(memory_format=torch.channels_last)
+        output = self.unet(z, t.to(z.device), hidden).sample.float()
+        loss = (output - target).square().mean()
+        return loss, {"loss": loss.item()}
+
+    def _tokens(self, texts: list[str]) -> Tensor:
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        return cast(Tensor, tokens.input_ids.to(self.device))
+
+    def pipeline(self, networks: Mapping[str, nn.Module]) -> StableDiffusionPipeline:
+        """The model as diffusers knows it, from these networks."""
+        return StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=networks["text_encoder"],
+            tokenizer=self.tokenizer,
+            unet=networks["unet"],
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+    def sheet(self, networks: Mapping[str, nn.Module]) -> Image.Image:
+        pipeline = self.pipeline(networks)
+        pipeline.set_progress_bar_config(disable=True)
+        rng = np.random.default_rng(0)
+        texts = [caption(scene, rng) for scene in scenes_of(0, 32, held_out=True)]
+        start = torch.Generator().manual_seed(0)
+        images = pipeline(texts, num_inference_steps=20, guidance_scale=3.0, generator=start, output_type="pt").images
+        return tile(images * 2 - 1, columns=8)
+
+    def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
+        self.pipeline(networks).to(torch.float16).save_pretrained(folder)

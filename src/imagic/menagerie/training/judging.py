@@ -1,0 +1,98 @@
+"""Training of the judge: facts by cross-entropy, individuals by contrast.
+
+Each trio gives a positive pair (one individual in two postures) and the hardest of negatives (another individual with
+the same facts in the same place); the other trios of the batch are the easy ones. Noise on the latents keeps the judge
+steady on pictures that no renderer has drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+
+from imagic.menagerie.facts import FACTS, facts
+from imagic.menagerie.judge import FILE, Judge, Reader, build_reader
+from imagic.menagerie.scenes import Scene
+from imagic.menagerie.training.latents import LatentStore
+from imagic.menagerie.training.world import VIEWS, draw, tile, trio
+
+TEMPERATURE = 0.1
+IDENTITY_WEIGHT = 0.3
+NOISE = 0.25  # largest standard deviation of the noise, in latent units
+
+
+class JudgeTask:
+    """Facts and individuals from latents."""
+
+    name = "judge"
+
+    def __init__(self, vae: AutoencoderKL, store: LatentStore, device: torch.device | str = "cpu") -> None:
+        self.vae, self.store, self.device = vae, store, device
+        self.reader = build_reader(vae)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"reader": self.reader}
+
+    def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        scenes, latents = self.store.trios(step, batch)
+        level = NOISE * torch.rand(len(latents), 1, 1, 1, generator=noise)
+        latents = latents + (level * torch.randn(latents.shape, generator=noise)).to(latents.device)
+        logits, embedding = self.reader(latents.contiguous(memory_format=torch.channels_last))
+        wanted = labels(scenes, latents.device)
+        reading = torch.stack([F.cross_entropy(logits[name], wanted[name]) for name in FACTS]).mean()
+        contrast = identity_loss(embedding)
+        right = torch.stack([logits[name].argmax(1) == wanted[name] for name in FACTS])
+        loss = reading + IDENTITY_WEIGHT * contrast
+        return loss, {
+            "loss": loss.item(), "reading": reading.item(), "contrast": contrast.item(),
+            "right": right.float().mean().item(), "triplets": triplets_right(embedding).mean().item(),
+        }  # fmt: skip
+
+    def sheet(self, networks: Mapping[str, nn.Module]) -> Image.Image:
+        """Held-out trios; the judge has nothing to draw."""
+        return tile(draw([scene for seed in range(8) for scene in trio(seed, held_out=True)], self.device), columns=6)
+
+    def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        judge = Judge(self.vae, cast(Reader, networks["reader"]), threshold=0.0)
+        judge.threshold = calibrate(judge, self.device)
+        judge.save(folder / FILE)
+
+
+def labels(scenes: list[Scene], device: torch.device) -> dict[str, Tensor]:
+    """The index of each fact's value: name -> (B,)."""
+    found = [facts(scene) for scene in scenes]
+    return {
+        name: torch.tensor([values.index(fact[name]) for fact in found], device=device) for name, values in FACTS.items()
+    }
+
+
+def identity_loss(embedding: Tensor) -> Tensor:
+    """InfoNCE (van den Oord et al. 2018): each first view must find its second among all second and third views."""
+    first, second, third = embedding.view(-1, VIEWS, embedding.shape[1]).unbind(1)
+    scores = first @ torch.cat((second, third)).T / TEMPERATURE
+    return F.cross_entropy(scores, torch.arange(len(first), device=scores.device))
+
+
+def triplets_right(embedding: Tensor) -> Tensor:
+    """Whether an individual's other posture is nearer than another individual of the same facts: (trios,) float."""
+    first, second, third = embedding.detach().view(-1, VIEWS, embedding.shape[1]).unbind(1)
+    return ((first * second).sum(1) > (first * third).sum(1)).float()
+
+
+def calibrate(judge: Judge, device: torch.device | str, trios: int = 256) -> float:
+    """The cosine at which as many same individuals are missed as others are taken for them, over training trios."""
+    images = draw([scene for seed in range(10**7, 10**7 + trios) for scene in trio(seed)], device)
+    first, second, third = judge.embed(images).view(-1, VIEWS, judge.embed(images[:1]).shape[1]).unbind(1)
+    same, other = (first * second).sum(1).sort().values, (first * third).sum(1).sort().values
+    grid = torch.linspace(-1, 1, 2001, device=same.device)
+    missed = torch.searchsorted(same.contiguous(), grid) / trios
+    taken = 1 - torch.searchsorted(other.contiguous(), grid) / trios
+    return float(grid[(missed - taken).abs().argmin()])
