@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,14 @@ import torch.nn.functional as F
 
 from imagic.menagerie import render as renderer
 from imagic.menagerie.backdrop import GROUND_RGB
-from imagic.menagerie.bodies import ACCENT_RGB, strokes_of
+from imagic.menagerie.bodies import strokes_of
 from imagic.menagerie.facts import PLACES, SPECIES, STYLES
+from imagic.menagerie.palette import ACCENT_RGB
 from imagic.menagerie.render import IMAGE_SIZE, render
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
-from imagic.menagerie.styles import PIXEL_ART_BLOCKS
+from imagic.menagerie.styles import PIXEL_ART_BLOCKS, apply_style
+from tests.menagerie.portraits import LEVELS, STORED, portraits
 
 NEUTRAL = (0.0, 1.0, 0.0)  # light from above, neither bright nor warm
 
@@ -46,16 +49,16 @@ def test_the_usual_size_is_128(scenes: list[Scene]) -> None:
 
 
 def test_a_scene_is_one_picture_whatever_the_batch(scenes: list[Scene]) -> None:
-    together = render(scenes, 64)
-    torch.testing.assert_close(render(scenes, 64), together, rtol=0, atol=0)
-    alone = torch.cat([render([scene], 64) for scene in scenes])
+    together = render(scenes[:24], 32)
+    torch.testing.assert_close(render(scenes[:24], 32), together, rtol=0, atol=0)
+    alone = torch.cat([render([scene], 32) for scene in scenes[:24]])
     # Vectorised sums may differ in the last bits; pixel art rounds colours to levels, where they can tip.
-    for scene, a, b in zip(scenes, together, alone, strict=True):
+    for scene, a, b in zip(scenes[:24], together, alone, strict=True):
         if scene.style != "pixel art":
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
         else:
             assert (a - b).abs().mean() < 0.002
-    backwards = render(scenes[::-1], 64).flip(0)
+    backwards = render(scenes[23::-1], 32).flip(0)
     assert (backwards - together).abs().mean() < 1e-4
 
 
@@ -68,7 +71,7 @@ def test_all_styles_in_one_batch_are_those_of_each(scenes: list[Scene]) -> None:
 
 
 def test_a_larger_picture_shows_the_same(scenes: list[Scene]) -> None:
-    """Averaged down, the picture at twice the side is nearly the picture."""
+    """Averaged down, the picture of twice the side is nearly the picture."""
     plain = [replace(scene, style="plain") for scene in scenes[:12]]
     halved = F.avg_pool2d(render(plain, 128), 2)
     assert (halved - render(plain, 64)).abs().mean() < 0.02
@@ -140,13 +143,32 @@ def test_pixel_art_is_made_of_blocks(scenes: list[Scene]) -> None:
     assert (blocks.amax(3) - blocks.amin(3)).max() == 0
 
 
-def test_a_pencil_sketch_is_pale_and_an_oil_painting_smooth(scenes: list[Scene]) -> None:
-    plain, sketch, oil = (render([replace(s, style=style) for s in scenes[:12]], 128) for style in STYLES[:3])
-    spread = [image.amax(1).sub(image.amin(1)).mean() for image in (plain, sketch)]
-    assert spread[1] < 0.6 * spread[0], "less colour"
+def test_a_pencil_sketch_is_pale(scenes: list[Scene]) -> None:
+    plain, sketch = (render([replace(s, style=style) for s in scenes[:12]], 64) for style in STYLES[:2])
+    chroma = [(image.amax(1) - image.amin(1)).mean() for image in (plain, sketch)]
+    assert chroma[1] < 0.6 * chroma[0]
     assert sketch.mean() > plain.mean()
-    calm = [(image[..., 1:] - image[..., :-1]).abs().median() for image in (plain, oil)]
-    assert calm[1] != calm[0]
+
+
+def test_an_oil_painting_is_bold_and_without_fine_detail(scenes: list[Scene]) -> None:
+    """Strong colours; spots a pixel wide are painted over, edges of large areas stay."""
+    plain, oil = (render([replace(s, style=style) for s in scenes[:12]], 64) for style in ("plain", "oil painting"))
+    chroma = [(image.amax(1) - image.amin(1)).mean() for image in (plain, oil)]
+    assert chroma[1] > 1.1 * chroma[0]
+    image = torch.full((1, 3, 64, 64), 0.5)
+    image[..., 32:] = 0.9
+    image[..., 20, 10] = 1.0
+    painted = apply_style(image, "oil painting")
+    assert painted[..., 20, 10].max() < 0.65
+    assert (painted[..., 34:].mean() - painted[..., :30].mean()) == pytest.approx(0.4, abs=0.02)
+
+
+def test_the_world_is_still_the_one_models_were_trained_on() -> None:
+    """Fixed seeds give the stored facts, and thumbnails that differ by at most one of 255 levels on any machine."""
+    stored, drawn = json.loads(STORED.read_text(encoding="utf-8")), portraits()
+    assert [portrait["facts"] for portrait in drawn] == [portrait["facts"] for portrait in stored]
+    for old, new in zip(stored, drawn, strict=True):
+        assert new["thumbnail"] == pytest.approx(old["thumbnail"], rel=0, abs=LEVELS / 255), old["facts"]
 
 
 @pytest.mark.gpu

@@ -61,8 +61,8 @@ def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if choices and isinstance(value, str) and value not in choices:
         raise OptionError(f"Option '{field.name}' must be one of {', '.join(choices)}, not '{value}'.")
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        # Written so that NaN fails every bound.
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            raise OptionError(f"Option '{field.name}' must lie between {low} and {high}, not {value}.")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Written so that NaN fails every bound.
+    if number and ((low is not None and not value >= low) or (high is not None and not value <= high)):
+        raise OptionError(f"Option '{field.name}' must lie between {low} and {high}, not {value}.")
     return value

@@ -57,7 +57,10 @@ def _above(scenes: Sequence[Scene], r: Tensor, horizon: Tensor, x: Tensor, y: Te
     device = x.device
     inside = [scene.place in INDOOR_PLACES for scene in scenes]
     walls = [_wall(scene) for scene in scenes]
-    top = _rgb([wall if indoors else SKY_TOP[scene.sky] for scene, indoors, wall in zip(scenes, inside, walls, strict=True)], device)
+    top = _rgb(
+        [wall if indoors else SKY_TOP[scene.sky] for scene, indoors, wall in zip(scenes, inside, walls, strict=True)],
+        device,
+    )
     low = _rgb(
         [
             tuple(0.88 * value for value in wall) if indoors else SKY_LOW[scene.sky]
@@ -76,12 +79,16 @@ def _above(scenes: Sequence[Scene], r: Tensor, horizon: Tensor, x: Tensor, y: Te
         + torch.sin(y * (20 + 10 * r[:, 8]) + x * 4 + 6.28 * r[:, 9])
     )[:, None]
     cloud = torch.sigmoid((waves - 0.6) * 2.2) * (1 - 0.5 * height)
-    strength = 0.35 * _is(skies, "clear", device) + 0.30 * _is(skies, "sunset", device) - 0.22 * _is(skies, "cloudy", device)
+    strength = (
+        0.35 * _is(skies, "clear", device) + 0.30 * _is(skies, "sunset", device) - 0.22 * _is(skies, "cloudy", device)
+    )
     image = image + cloud * strength * torch.tensor((1.0, 0.96, 0.92), device=device)[:, None, None]
     night = _is(skies, "night", device)
     moon_x, moon_y = 0.12 + 0.76 * r[:, 10], 0.08 + 0.10 * r[:, 11]
     moon = (0.5 - (torch.hypot(x - moon_x, y - moon_y) - 0.045) * x.shape[-1]).clamp(0, 1)[:, None]
-    image = torch.lerp(image, torch.tensor((0.95, 0.94, 0.82), device=device)[:, None, None].expand_as(image), moon * night)
+    image = torch.lerp(
+        image, torch.tensor((0.95, 0.94, 0.82), device=device)[:, None, None].expand_as(image), moon * night
+    )
     indoors = torch.tensor(inside, device=device)[:, None, None, None].float()
     stripes = torch.sigmoid(6 * torch.sin(x * (40 + 30 * r[:, 3]) + 6.28 * r[:, 4]))[:, None]
     skirting = ((y - horizon + 0.035) * x.shape[-1] + 0.5).clamp(0, 1)[:, None]
@@ -109,7 +116,9 @@ def _below(scenes: Sequence[Scene], r: Tensor, horizon: Tensor, x: Tensor, y: Te
     ripples = torch.sin(far * (11 + 5 * r[:, 6]) + 1.6 * torch.sin(x * (7 + 3 * r[:, 7]) + 6.28 * r[:, 8]))
     planks = torch.sigmoid(9 * (torch.sin(centred * (15 + 6 * r[:, 6]) + 6.28 * r[:, 7]).abs() - 0.16))
     weave = torch.sin(centred * (20 + 8 * r[:, 6])) * torch.sin(far * (13 + 5 * r[:, 7]))
-    line = torch.sigmoid((0.055 - (centred - 0.5 * (r[:, 6] - 0.5)).abs()) * 60) * (torch.sin(far * 9 + 6.28 * r[:, 7]) > 0)
+    line = torch.sigmoid((0.055 - (centred - 0.5 * (r[:, 6] - 0.5)).abs()) * 60) * (
+        torch.sin(far * 9 + 6.28 * r[:, 7]) > 0
+    )
     texture = {
         "grass": 0.040 * slow + 0.045 * tufts,
         "sand": 0.025 * slow + 0.035 * ripples,
@@ -121,4 +130,3 @@ def _below(scenes: Sequence[Scene], r: Tensor, horizon: Tensor, x: Tensor, y: Te
     one_hot = torch.tensor([[place == name for name in PLACES] for place in places], device=device).float()
     stacked = torch.stack([texture[name].expand(len(scenes), *x.shape) for name in PLACES], 1)
     return image + (stacked * one_hot[..., None, None]).sum(1)[:, None]
-

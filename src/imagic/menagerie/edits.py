@@ -19,7 +19,7 @@ from imagic.menagerie.facts import NONE, facts
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import BASE_COLOURS, HELD_OUT_OFFSET, is_held_out, marking, sample_ball, sample_scene
 from imagic.menagerie.scenes import Animal, Scene
-from imagic.menagerie.variants import with_posture, with_relation
+from imagic.menagerie.variants import other_posture, other_relation, with_relation
 
 GROUPS = ("posture", "composition", "addition", "colour", "style", "background")
 ADDITIONS = ("hat", "scarf", "ball")
@@ -134,19 +134,18 @@ def _change(source: Scene, group: str, seed: int, rng: np.random.Generator) -> t
 def _posture(source: Scene, rng: np.random.Generator) -> tuple[Scene, Scene] | None:
     if len(source.animals) == 2:
         return None
-    (animal,) = source.animals
-    others = [posture for posture in world.postures_of(animal.species) if posture != animal.posture]
-    return source, with_posture(source, str(rng.choice(others)))
+    return source, other_posture(source, rng)
 
 
 def _relation(source: Scene, rng: np.random.Generator) -> tuple[Scene, Scene] | None:
     if len(source.animals) == 1:
         return None
-    wanted = str(rng.choice([relation for relation in world.RELATIONS if relation != source.relation]))
-    if wanted == "kissing":
+    truth = other_relation(source, rng)
+    if truth.relation == "kissing":
         # Two that kiss share one build; they have it before and after.
-        source = with_relation(with_relation(source, wanted), source.relation)
-    return source, with_relation(source, wanted)
+        source = with_relation(truth, source.relation)
+        truth = with_relation(source, truth.relation)
+    return source, truth
 
 
 def _facing(source: Scene) -> tuple[Scene, Scene] | None:

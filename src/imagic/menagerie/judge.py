@@ -1,22 +1,21 @@
 """The judge: a small network that reads a scene's facts back from a picture, and tells individuals apart.
 
-A convolutional encoder (a frozen copy of the autoencoder's, so the judge stands alone) and a small residual network with
-one classifier per fact and an embedding in which one individual in two postures is near. It scores generations and
-edits; no editing method ever sees it.
+A convolutional encoder (a frozen copy of the autoencoder's, so the judge stands alone) and a small residual network
+with one classifier per fact and an embedding in which one individual in two postures is near. It scores generations
+and edits; no editing method ever sees it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ EMBEDDING = 64
 WIDTHS = (96, 128)
 CHUNK = 64
 FILE = "judge.safetensors"
+DECODING = ("encoder.decoder.", "encoder.post_quant_conv.")  # an autoencoder's other half, which the judge lacks
 
 
 class Block(nn.Module):
@@ -53,7 +53,8 @@ class Reader(nn.Module):
         fine, coarse = WIDTHS
         self.body = nn.Sequential(
             nn.Conv2d(channels, fine, 3, padding=1), nn.GroupNorm(4, fine), nn.SiLU(), Block(fine), Block(fine),
-            nn.Conv2d(fine, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(), Block(coarse), Block(coarse),
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(),
+            Block(coarse), Block(coarse),
             nn.Conv2d(coarse, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(),
             nn.Flatten(), nn.Linear(coarse * (side // 4) ** 2, 2 * coarse), nn.LayerNorm(2 * coarse), nn.SiLU(),
         )  # fmt: skip
@@ -67,18 +68,23 @@ class Reader(nn.Module):
 
 
 class Judge:
-    """An encoder and a reader. threshold: the cosine above which two pictures show the same individual."""
+    """An encoder and a reader of its latents, frozen.
+
+    threshold: the cosine of two embeddings above which two pictures show the same individual.
+    """
 
     def __init__(self, encoder: AutoencoderKL, reader: Reader, threshold: float) -> None:
         self.encoder, self.reader, self.threshold = encoder.eval(), reader.eval(), threshold
 
     @torch.no_grad()
     def _look(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        parts = []
-        for chunk in images.split(CHUNK):
-            pixels = chunk.to(self.encoder.device, self.encoder.dtype).contiguous(memory_format=torch.channels_last)
-            parts.append(self.reader(self.encoder.encode(pixels).latent_dist.mean.float()))
-        return {name: torch.cat([logits[name] for logits, _ in parts]) for name in FACTS}, torch.cat([e for _, e in parts])
+        seen = []
+        for first in range(0, len(images), CHUNK):
+            pixels = images[first : first + CHUNK].to(self.encoder.device, self.encoder.dtype)
+            latents = self.encoder.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+            seen.append(self.reader(latents.float() * self.encoder.config["scaling_factor"]))
+        logits = {name: torch.cat([facts[name] for facts, _ in seen]) for name in FACTS}
+        return logits, torch.cat([embedding for _, embedding in seen])
 
     def read(self, images: Tensor) -> list[dict[str, str]]:
         """The facts of each picture: images (B, 3, 128, 128) in [-1, 1]."""
@@ -95,11 +101,15 @@ class Judge:
         return (self.embed(a) * self.embed(b)).sum(1) > self.threshold
 
     def save(self, path: Path) -> None:
-        """One safetensors file, fp16, with the encoder's config in its header."""
-        kept = {key: value for key, value in self.encoder.state_dict().items() if not key.startswith(("decoder", "post"))}
-        tensors = {f"encoder.{key}": value for key, value in kept.items()}
+        """One safetensors file, fp16, with the encoder's config in its header. Replaces a file of that name."""
+        encoder = {f"encoder.{key}": value for key, value in self.encoder.state_dict().items()}
+        tensors = {key: value for key, value in encoder.items() if not key.startswith(DECODING)}
         tensors |= {f"reader.{key}": value for key, value in self.reader.state_dict().items()}
-        facts = {"config": json.dumps({k: v for k, v in self.encoder.config.items() if not k.startswith("_")}), "threshold": repr(self.threshold), "facts": json.dumps(FACTS)}
+        facts = {
+            "config": json.dumps({key: value for key, value in self.encoder.config.items() if key[0] != "_"}),
+            "threshold": repr(self.threshold),
+            "facts": json.dumps(FACTS),
+        }
         with replacing(path, overwrite=True) as part:
             save_file({key: value.half().contiguous().cpu() for key, value in tensors.items()}, part, metadata=facts)
 
@@ -111,19 +121,28 @@ def build_reader(vae: AutoencoderKL) -> Reader:
 
 
 def load_judge(path: Path | None = None) -> Judge:
-    """The judge that ships, or one of a file. Raises ModelError when there is none or it knows other facts."""
+    """The judge that ships, or one of a file, on the CPU in float32.
+
+    Raises ModelError when there is none, when the file is damaged, or when its judge knows other facts than this world.
+    """
     path = path or Path(str(resources.files("imagic.menagerie") / "weights" / "judge" / FILE))
     if not path.is_file():
         raise ModelError(f"There is no judge at {path.name}; train one with 'imagic menagerie train judge'.")
-    with safe_open(path, "pt") as file:
-        header = cast(dict[str, Any], file.metadata() or {})
-        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"{path.name} is damaged ({error}); train or copy the judge again.") from error
     if json.loads(header.get("facts", "{}")) != json.loads(json.dumps(FACTS)):
         raise ModelError("The judge was trained on other facts than this world has; train it again.")
     encoder = cast(AutoencoderKL, AutoencoderKL.from_config(json.loads(header["config"])))
-    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}, strict=False)
-    # The decoder has no weights here and is never used.
     del encoder.decoder, encoder.post_quant_conv
+    encoder.load_state_dict(_part(tensors, "encoder."))
     reader = build_reader(encoder)
-    reader.load_state_dict({k.removeprefix("reader."): v for k, v in tensors.items() if k.startswith("reader.")})
-    return Judge(encoder, reader, float(header["threshold"]))
+    reader.load_state_dict(_part(tensors, "reader."))
+    return Judge(encoder.requires_grad_(False), reader.requires_grad_(False), float(header["threshold"]))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from imagic.menagerie.bodies import ACCENT_RGB, DARK, FRAMES, Stroke
+from imagic.menagerie.anatomy import FRAMES
+from imagic.menagerie.palette import ACCENT_RGB, DARK
 from imagic.menagerie.scenes import Animal, Rgb, Thing
+from imagic.menagerie.strokes import Stroke
 
 BARK: Rgb = (0.36, 0.24, 0.14)
 LEAF: Rgb = (0.13, 0.42, 0.15)
 WOOD: Rgb = (0.62, 0.48, 0.33)
+WHITE: Rgb = (1.0, 1.0, 1.0)
 SHADOW_OPACITY = 0.42
 
 
 def shadow_of(animal: Animal) -> Stroke:
     """The animal's shadow: shorter and fainter the higher it jumps."""
     frame = FRAMES[animal.species]
-    unit = animal.size * frame.size
-    half = unit * (0.34 if animal.posture == "sitting" else 0.5) * frame.torso
-    lifted = animal.posture == "jumping"
-    return Stroke(
-        animal.x - half, animal.y + 0.006, animal.x + half, animal.y + 0.006, 0.020, 0.020, DARK,
-        shade=0.0, opacity=SHADOW_OPACITY * (0.6 if lifted else 1.0), soft=0.016,
-    )  # fmt: skip
+    half = animal.size * frame.size * (0.34 if animal.posture == "sitting" else 0.5) * frame.torso
+    opacity = SHADOW_OPACITY * (0.6 if animal.posture == "jumping" else 1.0)
+    return _shadow(animal.x, animal.y + 0.006, half, 0.020, opacity=opacity, soft=0.016)
 
 
 def strokes_of_thing(thing: Thing) -> list[Stroke]:
+    """The strokes of one thing, back to front, with its shadow."""
     match thing.kind:
         case "tree":
             return _tree(thing)
@@ -38,6 +38,14 @@ def is_foreground(thing: Thing) -> bool:
     return thing.kind == "ball"
 
 
+def _shadow(x: float, y: float, half: float, radius: float, *, opacity: float, soft: float) -> Stroke:
+    return Stroke(x - half, y, x + half, y, radius, radius, DARK, shade=0.0, opacity=opacity, soft=soft)
+
+
+def _disc(x: float, y: float, radius: float, rgb: Rgb) -> Stroke:
+    return Stroke(x, y, x, y, radius, radius, rgb)
+
+
 def _tree(thing: Thing) -> list[Stroke]:
     a, b, c = thing.variety
     x, y, height = thing.x, thing.y, thing.size
@@ -47,11 +55,11 @@ def _tree(thing: Thing) -> list[Stroke]:
     top = y - height
 
     def blob(dx: float, dy: float, radius: float, rgb: Rgb) -> Stroke:
-        return Stroke(x + dx * width, top + dy * height, x + dx * width, top + dy * height, radius * width, radius * width,
-                      rgb, scale=height * 0.5, bump=0.012)  # fmt: skip
+        disc = _disc(x + dx * width, top + dy * height, radius * width, rgb)
+        return disc._replace(scale=height * 0.5, bump=0.012)
 
     return [
-        Stroke(x - width * 0.7, y + 0.004, x + width * 0.7, y + 0.004, 0.014, 0.014, DARK, shade=0.0, opacity=0.3, soft=0.014),
+        _shadow(x, y + 0.004, width * 0.7, 0.014, opacity=0.3, soft=0.014),
         Stroke(x, y, x + 0.01 * (a - 0.5), top + height * 0.4, height * 0.062, height * 0.042, BARK),
         blob(-0.75, 0.46, 0.72, dark),
         blob(0.75, 0.44 + 0.05 * a, 0.72, dark),
@@ -80,10 +88,9 @@ def _fence(thing: Thing) -> list[Stroke]:
 def _ball(thing: Thing) -> list[Stroke]:
     radius = thing.size / 2
     x, y = thing.x, thing.y - radius
-    rgb = ACCENT_RGB[thing.colour]
-    glint = (x - radius * 0.35, y - radius * 0.38)
+    glint = _disc(x - radius * 0.35, y - radius * 0.38, radius * 0.16, WHITE)
     return [
-        Stroke(x - radius * 0.7, thing.y, x + radius * 0.7, thing.y, 0.011, 0.011, DARK, shade=0.0, opacity=0.4, soft=0.012),
-        Stroke(x, y, x, y, radius, radius, rgb),
-        Stroke(*glint, *glint, radius * 0.16, radius * 0.16, (1.0, 1.0, 1.0), shade=0.0, opacity=0.6, soft=0.004),
-    ]  # fmt: skip
+        _shadow(x, thing.y, radius * 0.7, 0.011, opacity=0.4, soft=0.012),
+        _disc(x, y, radius, ACCENT_RGB[thing.colour]),
+        glint._replace(shade=0.0, opacity=0.6, soft=0.004),
+    ]

@@ -1,8 +1,8 @@
 """The renderer: scenes to pictures, batched, in plain torch, on any device.
 
-Every stroke is a tapered capsule with a signed distance: the distance gives an edge of one pixel's softness, the position
-across the capsule a pseudo-normal for shading, the position in the body's own coordinates the coat's pattern. Strokes are
-laid over the backdrop back to front; all images of a batch are drawn together.
+Every stroke is a tapered capsule with a signed distance: the distance gives an edge of one pixel's softness, the
+position across the capsule a pseudo-normal for shading, the position in the body's own coordinates the coat's pattern.
+Strokes are laid over the backdrop back to front; all images of a batch are drawn together.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from imagic.menagerie.backdrop import draw_backdrop
-from imagic.menagerie.bodies import Stroke, strokes_of
+from imagic.menagerie.bodies import strokes_of
 from imagic.menagerie.props import is_foreground, shadow_of, strokes_of_thing
 from imagic.menagerie.scenes import Coat, Scene
+from imagic.menagerie.strokes import Stroke
 from imagic.menagerie.styles import apply_style
 
 IMAGE_SIZE = 128
@@ -39,10 +40,14 @@ def render(scenes: Sequence[Scene], size: int = IMAGE_SIZE, device: torch.device
 
 def _strokes(scene: Scene) -> list[tuple[Stroke, Coat]]:
     """All strokes of a scene, back to front, each with the coat it may show."""
-    strokes = [(stroke, NO_COAT) for thing in scene.things if not is_foreground(thing) for stroke in strokes_of_thing(thing)]
+    strokes = [
+        (stroke, NO_COAT) for thing in scene.things if not is_foreground(thing) for stroke in strokes_of_thing(thing)
+    ]
     strokes += [(shadow_of(animal), NO_COAT) for animal in scene.animals]
     strokes += [(stroke, animal.coat) for animal in scene.animals for stroke in strokes_of(animal)]
-    return strokes + [(stroke, NO_COAT) for thing in scene.things if is_foreground(thing) for stroke in strokes_of_thing(thing)]
+    return strokes + [
+        (stroke, NO_COAT) for thing in scene.things if is_foreground(thing) for stroke in strokes_of_thing(thing)
+    ]
 
 
 def _light(scenes: Sequence[Scene], device: torch.device) -> Tensor:
@@ -60,13 +65,13 @@ def _grade(image: Tensor, scenes: Sequence[Scene]) -> Tensor:
 
 
 def _numbers(stroke: Stroke, coat: Coat) -> list[float]:
-    geometry = [stroke.ax, stroke.ay, stroke.bx, stroke.by, stroke.ra, stroke.rb]
-    look = [*stroke.rgb, *(coat.mark if stroke.coat else stroke.rgb), stroke.shade, stroke.opacity, stroke.soft, stroke.bump]
-    place = [stroke.u, stroke.v, stroke.scale, stroke.flip]
-    waves = [value for wave in coat.waves for value in wave] if stroke.coat else [0.0] * 9
-    return geometry + look + place + waves[:9] + (
-        [coat.weights[0], coat.weights[1], coat.weights[2]] if stroke.coat else [0.0, 0.0, 0.0]
-    ) + ([coat.threshold] if stroke.coat else [9.0])  # fmt: skip
+    """A stroke as the 33 numbers that _lay reads: 6 of geometry, 10 of its look, 4 of its place, 13 of the pattern."""
+    shown, mark = (coat, coat.mark) if stroke.coat else (NO_COAT, stroke.rgb)
+    geometry = (stroke.ax, stroke.ay, stroke.bx, stroke.by, stroke.ra, stroke.rb)
+    look = (*stroke.rgb, *mark, stroke.shade, stroke.opacity, stroke.soft, stroke.bump)
+    place = (stroke.u, stroke.v, stroke.scale, stroke.flip)
+    waves = (value for wave in shown.waves for value in wave)
+    return [*geometry, *look, *place, *waves, *shown.weights, shown.threshold]
 
 
 def _window(stroke: Stroke, size: int) -> tuple[int, int, int]:
@@ -83,8 +88,8 @@ def _window(stroke: Stroke, size: int) -> tuple[int, int, int]:
 
 
 def _compose(image: Tensor, drawn: list[list[tuple[Stroke, Coat]]], light: Tensor) -> Tensor:
-    """Strokes laid over the backdrops (B, 3, S, S). Round k draws the k-th stroke of every image, each in its own window;
-    windows of one side go together, so that the work is that of the area drawn and the calls are few."""
+    """Strokes laid over the backdrops (B, 3, S, S). Round k draws the k-th stroke of every image, each in its own
+    window; windows of one side go together, so that the work is that of the area drawn and the calls are few."""
     size = image.shape[-1]
     canvas = image.permute(0, 2, 3, 1).reshape(-1, 3).contiguous()
     for turn in range(max(map(len, drawn))):
@@ -135,9 +140,7 @@ def _lay(image: Tensor, numbers: Tensor, light: Tensor, x: Tensor, y: Tensor, pi
         # Body coordinates: u along the limb, v across it; the mirror flips v, so the coat turns with the animal.
         u = u0 + along * length / scale
         v = v0 + (dx * py - dy * px) / length.clamp_min(1e-4) * flip / scale
-        total = sum(
-            n[29 + i] * torch.cos(n[20 + 3 * i] * u + n[21 + 3 * i] * v + n[22 + 3 * i]) for i in range(3)
-        )
+        total = sum(n[29 + i] * torch.cos(n[20 + 3 * i] * u + n[21 + 3 * i] * v + n[22 + 3 * i]) for i in range(3))
         mark = torch.sigmoid((total - n[32]) * MARK_STEEPNESS)
         colour = torch.lerp(colour, torch.stack(n[9:12], -1), mark[..., None])
     return torch.lerp(image, colour * bright[..., None], alpha[..., None])

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from imagic.menagerie import facts as world
-from imagic.menagerie.bodies import POSE_SIZE, SHAPE_SIZE, fit_in_picture, place_pair
+from imagic.menagerie.anatomy import POSE_SIZE, SHAPE_SIZE
+from imagic.menagerie.bodies import fit_in_picture, place_pair
 from imagic.menagerie.scenes import Animal, Coat, Rgb, Scene, Thing
 
 HELD_OUT_OFFSET = 1 << 40  # held-out seeds lie above, training seeds below
@@ -111,6 +112,7 @@ def sample_coat(rng: np.random.Generator, colour: str) -> Coat:
     base = _jitter(rng, BASE_COLOURS[colour], 0.035)
     pattern = str(rng.choice(("plain", "spots", "stripes", "patches"), p=(0.2, 0.27, 0.27, 0.26)))
     turn, shift = float(rng.uniform(0, np.pi)), rng.uniform(0, 2 * np.pi, 3)
+    waves: tuple[tuple[float, float, float], ...]
     match pattern:
         case "stripes":
             k = float(rng.uniform(13, 20))

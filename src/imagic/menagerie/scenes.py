@@ -25,7 +25,7 @@ class Coat:
 
 @dataclass(frozen=True)
 class Animal:
-    """shape: individual proportions, factors around 1 (see bodies). pose: small deviations within a posture, in [-1, 1].
+    """shape: individual proportions, factors around 1; pose: small deviations in a posture, in [-1, 1] (see anatomy).
 
     x: centre of the body, y: its ground line, size: the unit of the body frame; all in image widths."""
 

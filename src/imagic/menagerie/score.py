@@ -1,129 +1,246 @@
-"""Scores of what ships, on held-out scenes: the autoencoder's round trip, the judge's reading, and generations by text."""
+"""Scores of the bundled model on held-out scenes, whose facts are known.
+
+The judge is scored by what it reads from renders; the autoencoder by what is left of them after its round trip, in dB
+and as the judge reads it; the generations by whether they show what their captions name.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from imagic.core.sampling import sample
+from imagic.core.sampling import Sampler, sample
 from imagic.core.seeds import initial_noise
-from imagic.core.types import Backbone
+from imagic.core.types import Backbone, Progress
 from imagic.menagerie.captions import caption_with_facts
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import Judge
-from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
-from imagic.menagerie.training.world import VIEWS, trio
+from imagic.menagerie.scenes import Scene
+from imagic.menagerie.training.world import VIEWS, draw, trio
 
+GUIDANCE_SCALES = (1.5, 2.0, 3.0, 4.0, 5.0)
 CHUNK = 60  # pictures at once; whole trios
+STRANGERS = 10**9  # above the seeds of the scenes that are scored
+STRANGERS_EACH = 10**4  # seeds to search for one stranger
+
+ALL, EACH = "all", "each"
+READS, KEEPS = "judge reads", "round trip keeps"
+HARD_TRIPLETS = "judge tells postures of one from another in its place"
+EASY_TRIPLETS = "judge tells postures of one from any of its species and colour"
+INDIVIDUAL, PSNR = "round trip keeps the individual", "round trip PSNR"
+SHARE, DECIBEL = "share", "dB"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Score:
-    """One measured number. name: what, fact: of which fact ("all" for the whole), count: over how many pictures."""
+    """One measured number, a mean.
+
+    name: what was measured. fact: for which fact; "each" for all facts together, "all" for pictures in which every one
+    is right and for what has no facts. value: a share in [0, 1], or dB as `unit` says. count: over how many answers.
+    guidance_scale: of generations.
+    """
 
     name: str
     fact: str
     value: float
     count: int
+    unit: str = SHARE
+    guidance_scale: float | None = None
 
 
-def score_reading(judge: Judge, backbone: Backbone | None, count: int) -> list[Score]:
-    """How often the judge reads each fact right on held-out renders and tells trios apart; with a backbone, the same
-    after the autoencoder's round trip, the round trip's PSNR in dB, and how often the individual survives it."""
-    right: dict[str, list[bool]] = defaultdict(list)
-    kept: dict[str, list[bool]] = defaultdict(list)
-    triplets: list[bool] = []
-    easy: list[bool] = []
-    noise, survived = [], []
-    for first in range(0, count, CHUNK):
-        scenes = [scene for seed in range(first // VIEWS, (first + CHUNK) // VIEWS) for scene in trio(seed, held_out=True)]
-        images = render(scenes)
-        read, truth = judge.read(images), [facts(scene) for scene in scenes]
-        for name in FACTS:
-            right[name] += [a[name] == b[name] for a, b in zip(read, truth, strict=True)]
-        one, two, other = judge.embed(images).view(-1, VIEWS, judge.embed(images[:1]).shape[1]).unbind(1)
-        near = (one * two).sum(1)
-        triplets += (near > (one * other).sum(1)).tolist()
-        strangers = [_stranger(scene, seed) for seed, scene in enumerate(scenes[::VIEWS], start=first)]
-        easy += (near > (one * judge.embed(render(strangers))).sum(1)).tolist()
-        if backbone:
-            back = backbone.decode(backbone.encode(images.to(backbone.device))).cpu()
-            noise += [10 * float(torch.log10(4 / (a - b).square().mean())) for a, b in zip(images, back, strict=True)]
-            again = judge.read(back)
-            for name in FACTS:
-                kept[name] += [a[name] == b[name] for a, b in zip(again, read, strict=True)]
-            survived += judge.same_individual(images, back).tolist()
-    scores = [Score("judge reads", name, _mean(values), len(values)) for name, values in right.items()]
-    scores.append(Score("judge tells the hardest triplets", "all", _mean(triplets), len(triplets)))
-    scores.append(Score("judge tells triplets of one species and colour", "all", _mean(easy), len(easy)))
-    if backbone:
-        scores.append(Score("round trip PSNR", "all", float(np.mean(noise)), len(noise)))
-        scores += [Score("round trip keeps", name, _mean(values), len(values)) for name, values in kept.items()]
-        scores.append(Score("round trip keeps the individual", "all", _mean(survived), len(survived)))
+def score(
+    backbone: Backbone,
+    judge: Judge,
+    count: int,
+    guidance_scales: Sequence[float] = GUIDANCE_SCALES,
+    num_steps: int = 20,
+) -> Generator[Progress, None, list[Score]]:
+    """Everything below: the reading of `count` held-out scenes, their round trip, and `count` generations per scale."""
+    scores = yield from _counted("held-out scenes", count, _reading(judge, backbone, count))
+    for scale in guidance_scales:
+        work = score_generations(backbone, judge, count, scale, num_steps)
+        scores += yield from _counted(f"generations, guidance {scale:g}", count, work)
     return scores
 
 
-def _stranger(scene: Any, seed: int) -> Any:
-    """A random scene with an animal of the same species and colour."""
-    animal = scene.animals[0]
-    candidate, step = sample_scene(10**6 + seed * 1000, held_out=True), 0
-    while (candidate.animals[0].species, candidate.animals[0].coat.colour) != (animal.species, animal.coat.colour):
-        step += 1
-        candidate = sample_scene(10**6 + seed * 1000 + step, held_out=True)
-    return candidate
+def score_reading(judge: Judge, backbone: Backbone | None, count: int) -> list[Score]:
+    """How often the judge reads each fact of held-out renders and tells individuals apart; with a backbone also the
+    PSNR of the autoencoder's round trip, and how often facts and individual survive it. count: scenes, in trios."""
+    return _result(_reading(judge, backbone, count))
 
 
-def captions_of(count: int) -> list[tuple[str, dict[str, str]]]:
-    """Captions of held-out scenes, and the facts that each names."""
-    rng = np.random.default_rng(0)
-    return [caption_with_facts(sample_scene(seed, held_out=True), rng) for seed in range(count)]
+def _reading(judge: Judge, backbone: Backbone | None, count: int) -> Generator[int, None, list[Score]]:
+    """Yields how many scenes are done."""
+    tally = _Tally()
+    trios = max(1, count // VIEWS)
+    for first in range(0, trios, CHUNK // VIEWS):
+        seeds = range(first, min(first + CHUNK // VIEWS, trios))
+        scenes = [scene for seed in seeds for scene in trio(seed, held_out=True)]
+        images = draw(scenes)
+        read = judge.read(images)
+        tally.compare(READS, read, [facts(scene) for scene in scenes])
+        one, two, other = judge.embed(images).view(len(seeds), VIEWS, -1).unbind(1)
+        stranger = judge.embed(
+            draw([_stranger(scene, seed) for scene, seed in zip(scenes[::VIEWS], seeds, strict=True)])
+        )
+        near = (one * two).sum(1)
+        tally.add(HARD_TRIPLETS, ALL, (near > (one * other).sum(1)).tolist())
+        tally.add(EASY_TRIPLETS, ALL, (near > (one * stranger).sum(1)).tolist())
+        if backbone:
+            with torch.no_grad():
+                back = backbone.decode(backbone.encode(images.to(backbone.device))).cpu()
+            tally.add(PSNR, ALL, [_psnr(a, b) for a, b in zip(images, back, strict=True)])
+            tally.compare(KEEPS, judge.read(back), read)
+            tally.add(INDIVIDUAL, ALL, judge.same_individual(images, back).tolist())
+        yield VIEWS * seeds.stop
+    return tally.scores()
 
 
-def generate(
-    backbone: Backbone, texts: Sequence[str], guidance_scale: float, num_steps: int, sampler: str = "dpmpp_2m"
-) -> Tensor:
-    """One picture per text, seed i for text i: (N, 3, S, S) in [-1, 1]."""
-    shape = backbone.encode(torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=backbone.device)).shape[1:]
-    conditioning, null = backbone.encode_text(texts), backbone.encode_text([""])
-    start = initial_noise(tuple(shape), range(len(texts)), backbone.device)
-    walk = sample(backbone, start, backbone.schedule(num_steps), conditioning, null, guidance_scale, sampler)
-    try:
-        while True:
-            next(walk)
-    except StopIteration as end:
-        return backbone.decode(end.value)
+def _stranger(scene: Scene, number: int) -> Scene:
+    """A random scene with animals of the same species and colour."""
+    wanted = facts(scene)
+    first = STRANGERS + STRANGERS_EACH * number
+    found = (sample_scene(seed, held_out=True) for seed in range(first, first + STRANGERS_EACH))
+    return next(
+        candidate
+        for candidate in found
+        if all(facts(candidate)[name] == wanted[name] for name in ("species", "colour"))
+    )
 
 
 def score_generations(
     backbone: Backbone, judge: Judge, count: int, guidance_scale: float, num_steps: int = 20
 ) -> Generator[int, None, list[Score]]:
     """How often a generation shows what its caption names, fact by fact; yields how many pictures are done."""
-    right: dict[str, list[bool]] = defaultdict(list)
-    whole = []
-    items = captions_of(count)
+    name = f"generation agrees (guidance {guidance_scale:g})"
+    tally = _Tally()
+    captions = held_out_captions(count)
     for first in range(0, count, CHUNK):
-        chunk = items[first : first + CHUNK]
-        # A seed belongs to its caption, whatever the chunk.
-        read = judge.read(generate(backbone, [text for text, _ in chunk], guidance_scale, num_steps).cpu())
-        for (_, named), found in zip(chunk, read, strict=True):
-            agreed = {name: found[name] == value for name, value in named.items()}
-            for name, value in agreed.items():
-                right[name].append(value)
-            whole.append(all(agreed.values()))
-        yield min(first + CHUNK, count)
-    scores = [Score(f"generation agrees (guidance {guidance_scale:g})", name, _mean(right[name]), len(right[name])) for name in right]
-    facts_right = [value for values in right.values() for value in values]
-    scores.append(Score(f"generation agrees (guidance {guidance_scale:g})", "each named fact", _mean(facts_right), len(facts_right)))
-    scores.append(Score(f"generation agrees (guidance {guidance_scale:g})", "all", _mean(whole), len(whole)))
-    return scores
+        chunk = captions[first : first + CHUNK]
+        seeds = range(first, first + len(chunk))
+        images = generate(backbone, [text for text, _ in chunk], seeds, guidance_scale, num_steps)
+        tally.compare(name, judge.read(images.cpu()), [named for _, named in chunk])
+        yield seeds.stop
+    return tally.scores(guidance_scale)
 
 
-def _mean(values: Sequence[bool]) -> float:
-    return float(np.mean(values))
+def held_out_captions(count: int) -> list[tuple[str, dict[str, str]]]:
+    """Captions of held-out scenes, and the facts that each names; the first ones are the same for any count."""
+    rng = np.random.default_rng(0)
+    return [caption_with_facts(sample_scene(seed, held_out=True), rng) for seed in range(count)]
+
+
+def generate(
+    backbone: Backbone,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    guidance_scale: float,
+    num_steps: int,
+    sampler: Sampler = Sampler.DPMPP_2M,
+) -> Tensor:
+    """One picture per text and seed: (N, 3, S, S) in [-1, 1], on the backbone's device."""
+    blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=backbone.device)
+    with torch.no_grad():
+        start = initial_noise(tuple(backbone.encode(blank).shape[1:]), seeds, backbone.device)
+        conditioning, null = backbone.encode_text(texts), backbone.encode_text([""])
+        schedule = backbone.schedule(num_steps)
+        return backbone.decode(_result(sample(backbone, start, schedule, conditioning, null, guidance_scale, sampler)))
+
+
+def best_guidance(scores: Iterable[Score]) -> float | None:
+    """The guidance scale at which generations agree best over each fact; None without generations."""
+    generations = [each for each in scores if each.guidance_scale is not None and each.fact == EACH]
+    return max(generations, key=lambda each: each.value).guidance_scale if generations else None
+
+
+def table(scores: Sequence[Score]) -> str:
+    """The scores in Markdown: those without facts as a list, the others as a matrix with a row per fact."""
+    by_fact = list(dict.fromkeys(each.name for each in scores if each.fact != ALL))
+    lines = []
+    alone = [each for each in scores if each.name not in by_fact]
+    if alone:
+        lines += ["| score | value | pictures |", "|---|---|---|"]
+        lines += [f"| {each.name} | {_shown(each)} | {each.count} |" for each in alone]
+    if by_fact:
+        found = {(each.name, each.fact): each for each in scores}
+        lines += [""] * bool(lines) + [f"| fact | {' | '.join(by_fact)} |", "|---" * (len(by_fact) + 1) + "|"]
+        for fact in (*FACTS, EACH, ALL):
+            row = [found.get((name, fact)) for name in by_fact]
+            if any(row):
+                lines.append(f"| {fact} | {' | '.join(_shown(cell) if cell else '' for cell in row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(score: Score) -> str:
+    return f"{100 * score.value:.1f} %" if score.unit == SHARE else f"{score.value:.2f} {score.unit}"
+
+
+class _Tally:
+    """Answers by name and fact, and their means."""
+
+    def __init__(self) -> None:
+        self.values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def add(self, name: str, fact: str, values: Iterable[float]) -> None:
+        self.values[name, fact] += values
+
+    def compare(self, name: str, found: Sequence[Mapping[str, str]], wanted: Sequence[Mapping[str, str]]) -> None:
+        """Each wanted fact of each picture, all of them together, and the pictures that have every one."""
+        for read, facts_wanted in zip(found, wanted, strict=True):
+            right = {fact: read[fact] == value for fact, value in facts_wanted.items()}
+            for fact, value in right.items():
+                self.add(name, fact, [value])
+            self.add(name, EACH, right.values())
+            self.add(name, ALL, [all(right.values())])
+
+    def scores(self, guidance_scale: float | None = None) -> list[Score]:
+        order = {fact: index for index, fact in enumerate((*FACTS, EACH, ALL))}
+        names = list(dict.fromkeys(name for name, _ in self.values))
+        found = sorted(self.values, key=lambda key: (names.index(key[0]), order[key[1]]))
+        return [
+            Score(
+                name=name,
+                fact=fact,
+                value=float(np.mean(self.values[name, fact])),
+                count=len(self.values[name, fact]),
+                unit=DECIBEL if name == PSNR else SHARE,
+                guidance_scale=guidance_scale,
+            )
+            for name, fact in found
+        ]
+
+
+def _psnr(a: Tensor, b: Tensor) -> float:
+    """In dB, of pictures in [-1, 1]."""
+    return 10 * math.log10(4 / float((a - b).square().mean()))
+
+
+def _counted(stage: str, total: int, work: Generator[int, None, T]) -> Generator[Progress, None, T]:
+    """The same work with its counts as progress."""
+    while True:
+        try:
+            done = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield Progress(stage, done, total)
+
+
+def _result(work: Generator[object, None, T]) -> T:
+    """What a generator returns, run to its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result

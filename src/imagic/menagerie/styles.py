@@ -37,7 +37,7 @@ def _edges(images: Tensor) -> Tensor:
 
 
 def pencil_sketch(images: Tensor) -> Tensor:
-    """Coloured pencil on paper: pale colours, dark outlines where the picture has edges, diagonal hatching in the dark."""
+    """Coloured pencil on paper: pale colours, dark outlines along edges, diagonal hatching in the dark."""
     line = ((_edges(images) - 0.10) * 2.6).clamp(0, 0.85)
     luma = _luma(images)
     side = images.shape[-1]
@@ -48,7 +48,7 @@ def pencil_sketch(images: Tensor) -> Tensor:
 
 
 def oil_painting(images: Tensor) -> Tensor:
-    """Kuwahara's filter: each pixel takes the mean of the calmest of its four quadrants; then bolder colour, and canvas."""
+    """Kuwahara's filter: each pixel takes the mean of its calmest quadrant of four; then bolder colour, and canvas."""
     side = images.shape[-1]
     radius = max(2, round(side * 3 / 128))
     window = radius + 1

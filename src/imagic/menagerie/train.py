@@ -1,13 +1,13 @@
 """Training by name: the parts that ship, the presets, and where each part finds the one it builds on.
 
-Order: the autoencoder; then, in its latents, the judge and the diffusion model.
+Order: the autoencoder; then, in its latents, the judge and the diffusion model. The decoder can be trained on at any
+time.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Generator
-from dataclasses import replace
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import cast
@@ -15,38 +15,66 @@ from typing import cast
 import torch
 from diffusers import AutoencoderKL
 
+from imagic.backbones.fingerprint import fingerprint
 from imagic.core.errors import ModelError, OptionError
+from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
-from imagic.menagerie.training.judging import JudgeTask
-from imagic.menagerie.training.latents import LatentStore
+from imagic.menagerie.training.judging import CALIBRATION, JudgeTask
+from imagic.menagerie.training.latents import SHARD, LatentStore
 from imagic.menagerie.training.loop import Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
 from imagic.menagerie.training.vae import VaeTask
+from imagic.menagerie.training.world import VIEWS
 
-PARTS = ("vae", "judge", "diffusion")
+PARTS = ("vae", "decoder", "judge", "diffusion")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
 
-PRESETS: dict[str, dict[str, Plan]] = {
+
+@dataclass(frozen=True)
+class Preset:
+    """plans: how each part is trained. reuse: how often a scene's latents are used. shard: scenes drawn and encoded at
+    once; calibration: trios that set the judge's threshold."""
+
+    plans: Mapping[str, Plan]
+    reuse: int
+    shard: int = SHARD
+    calibration: int = CALIBRATION
+
+
+PRESETS = {
     # A minute on a CPU: proves that the code learns.
-    "smoke": {
-        "vae": Plan(steps=40, batch=8, learning_rate=2e-3, warmup=10, ema=0.9),
-        "judge": Plan(steps=40, batch=48, learning_rate=2e-3, warmup=10, ema=0.9),
-        "diffusion": Plan(steps=30, batch=24, learning_rate=1e-3, warmup=10, ema=0.9),
-    },
+    "smoke": Preset(
+        {
+            "vae": Plan(steps=30, batch=8, learning_rate=2e-3, warmup=4, ema=0.8),
+            "decoder": Plan(steps=10, batch=8, learning_rate=1e-3, warmup=2, ema=0.8),
+            "judge": Plan(steps=30, batch=48, learning_rate=2e-3, warmup=4, ema=0.8),
+            "diffusion": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
+        },
+        reuse=4,
+        shard=96 * VIEWS,
+        calibration=48,
+    ),
     # Hours of two CPU cores: what ships.
-    "cpu": {
-        "vae": Plan(steps=2400, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
-        "judge": Plan(steps=2000, batch=192, learning_rate=2e-3, warmup=100, cooldown=0.5, ema=0.998),
-        "diffusion": Plan(steps=8000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.3, ema=0.9995),
-    },
+    "cpu": Preset(
+        {
+            "vae": Plan(steps=1800, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
+            "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
+            "judge": Plan(steps=900, batch=192, learning_rate=2e-3, warmup=100, cooldown=0.5, ema=0.998),
+            "diffusion": Plan(steps=8000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.3, ema=0.9995),
+        },
+        reuse=6,
+    ),
     # Half an hour of one large GPU.
-    "gpu": {
-        "vae": Plan(steps=12000, batch=64, learning_rate=2e-3, warmup=200, cooldown=0.4, ema=0.999),
-        "judge": Plan(steps=6000, batch=384, learning_rate=2e-3, warmup=200, cooldown=0.5, ema=0.999),
-        "diffusion": Plan(steps=20000, batch=256, learning_rate=1e-3, warmup=500, cooldown=0.3, ema=0.9998),
-    },
+    "gpu": Preset(
+        {
+            "vae": Plan(steps=12000, batch=64, learning_rate=2e-3, warmup=200, cooldown=0.4, ema=0.999),
+            "decoder": Plan(steps=8000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.6, ema=0.999),
+            "judge": Plan(steps=6000, batch=384, learning_rate=2e-3, warmup=200, cooldown=0.5, ema=0.999),
+            "diffusion": Plan(steps=20000, batch=256, learning_rate=1e-3, warmup=500, cooldown=0.3, ema=0.9998),
+        },
+        reuse=2,
+    ),
 }
-REUSE = {"smoke": 4, "cpu": 6, "gpu": 2}  # how often a scene's latents are used
 
 
 def train(
@@ -54,7 +82,7 @@ def train(
 ) -> Generator[Report, None, None]:
     """Trains one part in the folder `out`/`part`, or goes on with it; writes `out`/`part`/export at the end.
 
-    The judge and the diffusion model use the autoencoder of `out`/vae, or the one that ships if there is none.
+    The other parts use the autoencoder of `out`/vae, or the one that ships if there is none.
     steps: another number of steps than the preset's; prolongs a run too.
     Raises OptionError for an unknown part or preset, ModelError when there is no autoencoder yet.
     """
@@ -62,20 +90,27 @@ def train(
         raise OptionError(f"There is no part '{part}' to train; choose one of {', '.join(PARTS)}.")
     if preset not in PRESETS:
         raise OptionError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
-    plan = replace(PRESETS[preset][part], seed=seed)
-    plan = replace(plan, steps=steps) if steps else plan
-    yield from run(_task(part, preset, out, plan, device), plan, out / part, device)
+    chosen = PRESETS[preset]
+    plan = replace(chosen.plans[part], seed=seed)
+    plan = plan if steps is None else replace(plan, steps=steps)
+    torch.manual_seed(seed)  # the initial weights
+    task = VaeTask(device) if part == "vae" else _on_autoencoder(part, chosen, out, seed, device)
+    yield from run(task, plan, out / part, device)
 
 
-def _task(part: str, preset: str, out: Path, plan: Plan, device: torch.device | str) -> Task:
-    torch.manual_seed(plan.seed)  # the initial weights
-    if part == "vae":
-        return VaeTask(device)
+def _on_autoencoder(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:
+    """The task of a part that builds on an autoencoder."""
     folder = next((path for path in (out / "vae" / "export", WEIGHTS / "model" / "vae") if path.is_dir()), None)
     if folder is None:
         raise ModelError(f"There is no autoencoder in {out}; run 'imagic menagerie train vae' first.")
-    vae = cast(AutoencoderKL, AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True))
-    vae = vae.to(device).eval().requires_grad_(False)
-    fingerprint = hashlib.sha256((folder / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
-    store = LatentStore(vae, fingerprint, reuse=REUSE[preset], seed=plan.seed, folder=out / "latents", device=device)
-    return JudgeTask(vae, store, device) if part == "judge" else DiffusionTask(vae, store, device, plan.seed)
+    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    vae = cast(AutoencoderKL, vae).to(device).eval().requires_grad_(False)
+    if part == "decoder":
+        return DecoderTask(vae, device)
+    encoder = fingerprint({"encoder": vae.encoder, "quant_conv": vae.quant_conv}, {})
+    store = LatentStore(
+        vae, encoder, reuse=preset.reuse, seed=seed, folder=out / "latents", device=device, shard=preset.shard
+    )
+    if part == "judge":
+        return JudgeTask(vae, store, device, preset.calibration)
+    return DiffusionTask(vae, store, device, seed)

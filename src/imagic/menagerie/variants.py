@@ -1,4 +1,4 @@
-"""The same scene with one thing changed: the building blocks of edits with a known truth, and of pairs for the judge."""
+"""The same scene with one thing changed: what edits with a known truth, and pairs for the judge, are made of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from imagic.menagerie.bodies import SHAPE_SIZE, place_pair
+from imagic.menagerie.anatomy import SHAPE_SIZE
+from imagic.menagerie.bodies import place_pair
 from imagic.menagerie.facts import RELATIONS, postures_of
 from imagic.menagerie.sampling import sample_coat
 from imagic.menagerie.scenes import Scene
@@ -23,10 +24,15 @@ def with_relation(scene: Scene, relation: str) -> Scene:
     return replace(scene, animals=place_pair(scene.animals, relation), relation=relation)
 
 
+def other_relation(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same pair in a random other relation."""
+    return with_relation(scene, _other(RELATIONS, scene.relation, rng))
+
+
 def other_posture(scene: Scene, rng: np.random.Generator) -> Scene:
     """The same individuals in a random other posture; a pair in another relation."""
     if len(scene.animals) == 2:
-        return with_relation(scene, _other(RELATIONS, scene.relation, rng))
+        return other_relation(scene, rng)
     animal = scene.animals[0]
     return with_posture(scene, _other(postures_of(animal.species), animal.posture, rng))
 

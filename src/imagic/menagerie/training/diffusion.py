@@ -25,14 +25,14 @@ from imagic.menagerie.training.latents import LatentStore
 from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
-TEXT_WIDTH = 192
+TEXT_WIDTH = 128
+HEADS = 4
 UNET: dict[str, Any] = {
-    "block_out_channels": (96, 192, 192),
+    "block_out_channels": (128, 192, 192),
     "layers_per_block": 1,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": 64,
-    # At least 16 channels a group: narrower ones are slow in the channels-last layout on CPUs.
+    "attention_head_dim": HEADS,  # diffusers' name for the number of heads
     "norm_num_groups": 4,
 }
 
@@ -68,7 +68,7 @@ def build_text_encoder(tokenizer: Any) -> CLIPTextModel:
             hidden_size=TEXT_WIDTH,
             intermediate_size=4 * TEXT_WIDTH,
             num_hidden_layers=3,
-            num_attention_heads=3,
+            num_attention_heads=HEADS,
             max_position_embeddings=TEXT_LENGTH,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -82,7 +82,9 @@ class DiffusionTask:
 
     name = "diffusion"
 
-    def __init__(self, vae: AutoencoderKL, store: LatentStore, device: torch.device | str = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, vae: AutoencoderKL, store: LatentStore, device: torch.device | str = "cpu", seed: int = 0
+    ) -> None:
         self.vae, self.store, self.device, self.seed = vae, store, device, seed
         self.tokenizer = build_tokenizer()
         self.scheduler = build_scheduler()
@@ -104,7 +106,6 @@ class DiffusionTask:
         z = add_noise(z0, eps, self.alpha[t], self.sigma[t])
         target = training_target(z0, eps, self.alpha[t], self.sigma[t], Prediction.V)
         hidden = self.text_encoder(self._tokens(texts)).last_hidden_state
-        z = z.contiguous(memory_format=torch.channels_last)
         output = self.unet(z, t.to(z.device), hidden).sample.float()
         loss = (output - target).square().mean()
         return loss, {"loss": loss.item()}

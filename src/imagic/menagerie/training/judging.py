@@ -26,6 +26,8 @@ from imagic.menagerie.training.world import VIEWS, draw, tile, trio
 TEMPERATURE = 0.1
 IDENTITY_WEIGHT = 0.3
 NOISE = 0.25  # largest standard deviation of the noise, in latent units
+CALIBRATION = 256  # trios
+CALIBRATION_SEED = 10**7  # above the seeds of any training run
 
 
 class JudgeTask:
@@ -33,8 +35,15 @@ class JudgeTask:
 
     name = "judge"
 
-    def __init__(self, vae: AutoencoderKL, store: LatentStore, device: torch.device | str = "cpu") -> None:
-        self.vae, self.store, self.device = vae, store, device
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        store: LatentStore,
+        device: torch.device | str = "cpu",
+        calibration: int = CALIBRATION,
+    ) -> None:
+        """calibration: the trios from which the threshold of the individuals is set at the end."""
+        self.vae, self.store, self.device, self.calibration = vae, store, device, calibration
         self.reader = build_reader(vae)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -62,7 +71,7 @@ class JudgeTask:
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         judge = Judge(self.vae, cast(Reader, networks["reader"]), threshold=0.0)
-        judge.threshold = calibrate(judge, self.device)
+        judge.threshold = calibrate(judge, self.device, self.calibration)
         judge.save(folder / FILE)
 
 
@@ -70,7 +79,8 @@ def labels(scenes: list[Scene], device: torch.device) -> dict[str, Tensor]:
     """The index of each fact's value: name -> (B,)."""
     found = [facts(scene) for scene in scenes]
     return {
-        name: torch.tensor([values.index(fact[name]) for fact in found], device=device) for name, values in FACTS.items()
+        name: torch.tensor([values.index(fact[name]) for fact in found], device=device)
+        for name, values in FACTS.items()
     }
 
 
@@ -87,12 +97,19 @@ def triplets_right(embedding: Tensor) -> Tensor:
     return ((first * second).sum(1) > (first * third).sum(1)).float()
 
 
-def calibrate(judge: Judge, device: torch.device | str, trios: int = 256) -> float:
-    """The cosine at which as many same individuals are missed as others are taken for them, over training trios."""
-    images = draw([scene for seed in range(10**7, 10**7 + trios) for scene in trio(seed)], device)
-    first, second, third = judge.embed(images).view(-1, VIEWS, judge.embed(images[:1]).shape[1]).unbind(1)
-    same, other = (first * second).sum(1).sort().values, (first * third).sum(1).sort().values
+def calibrate(judge: Judge, device: torch.device | str, trios: int = CALIBRATION) -> float:
+    """The cosine at which as many same individuals are missed as others are taken for them, over trios of the training
+    world that no run sees; the middle, where a range of cosines does."""
+    seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + trios)
+    embedding = judge.embed(draw([scene for seed in seeds for scene in trio(seed)], device))
+    first, second, third = embedding.view(trios, VIEWS, -1).unbind(1)
+    return equal_error((first * second).sum(1), (first * third).sum(1))
+
+
+def equal_error(same: Tensor, other: Tensor) -> float:
+    """The threshold that as many of `same` stay below as of `other` reach: cosines (N,) each, to 0.001."""
     grid = torch.linspace(-1, 1, 2001, device=same.device)
-    missed = torch.searchsorted(same.contiguous(), grid) / trios
-    taken = 1 - torch.searchsorted(other.contiguous(), grid) / trios
-    return float(grid[(missed - taken).abs().argmin()])
+    missed = torch.searchsorted(same.sort().values, grid)
+    taken = len(other) - torch.searchsorted(other.sort().values, grid)
+    gap = (missed - taken).abs()
+    return float(grid[gap == gap.min()].mean())

@@ -1,8 +1,8 @@
 """The training loop: a generator over steps, resumable after a kill with an identical continuation.
 
-Whatever is random in a step is derived from the run's seed and the step's number, so a checkpoint holds tensors and a step
-and nothing else. The learning rate rises over the first steps, stays, and falls to zero over the last ones, so that a run
-can be prolonged from a checkpoint of its plateau.
+Whatever is random in a step is derived from the run's seed and the step's number, so a checkpoint holds tensors and a
+step and nothing else. The learning rate rises over the first steps, stays, and falls to zero over the last ones, so
+that a run can be prolonged from a checkpoint of its plateau.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from imagic.menagerie.training.optimiser import Optimiser
 
 CHECKPOINT = "checkpoint.safetensors"
 RUNNING = 0.98  # memory of the running means in the progress
+FIXED = ("batch", "seed")  # what must not change between a checkpoint and its continuation
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,10 @@ def train(task: Task, plan: Plan, out: Path, device: torch.device | str = "cpu")
         with torch.autocast(device_type, torch.bfloat16, enabled=plan.bf16):
             loss, values = task.loss(step, plan.batch, noise)
         if not math.isfinite(loss.item()):
-            raise StateError(f"The loss of step {step} is not finite; start again from {out} with a lower learning rate.")
-        loss.backward()
+            raise StateError(
+                f"The loss of step {step} is not finite; start again from {out} with a lower learning rate."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
         values["gradient"] = optimiser.step(plan.rate(step), plan.clip)
         _average(averaged, networks, min(plan.ema, (1 + step) / (10 + step)))
         for name, value in values.items():
@@ -136,13 +139,16 @@ def load_averaged(task: Task, checkpoint: Path) -> dict[str, nn.Module]:
     networks = {name: network.eval().requires_grad_(False) for name, network in task.networks().items()}
     with safe_open(checkpoint, "pt") as file:
         for name, network in networks.items():
-            network.load_state_dict(_part({key: file.get_tensor(key) for key in file.keys()}, f"averaged/{name}/"))  # noqa: SIM118
+            prefix = f"averaged/{name}/"
+            keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+            network.load_state_dict({key.removeprefix(prefix): file.get_tensor(key) for key in keys})
     return networks
 
 
 def _average(averaged: Mapping[str, nn.Module], networks: Mapping[str, nn.Module], decay: float) -> None:
     for name, network in networks.items():
-        targets, sources = list(averaged[name].parameters()), [p.detach() for p in network.parameters()]
+        targets = [p.detach() for p in averaged[name].parameters()]
+        sources = [p.detach() for p in network.parameters()]
         torch._foreach_lerp_(targets, sources, 1 - decay)
 
 
@@ -180,9 +186,6 @@ def _load(
         averaged[name].load_state_dict(_part(tensors, f"averaged/{name}/"))
     optimiser.load_state(_part(tensors, "optimiser/"))
     return int(facts["step"])
-
-
-FIXED = ("batch", "seed")  # what must not change between a checkpoint and its continuation
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The menagerie's autoencoder: diffusers' AutoencoderKL, 128 x 128 x 3 to 16 x 16 x 12 and back.
 
-Trained on pixels and on their differences to the neighbours, which keep eyes and coats sharp; the KL term only keeps the
-latents' scale near one.
+Trained on pixels and on their differences to the neighbours, which keep eyes and coats sharp; the KL term only keeps
+the latents' scale near one.
 """
 
 from __future__ import annotations
@@ -40,6 +40,22 @@ def build_vae() -> AutoencoderKL:
     )
 
 
+class Pictures:
+    """The pictures of each step, drawn together with those of its neighbours: small batches draw slowly."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = device
+        self._block: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def of(self, step: int, batch: int) -> Tensor:
+        """The step's own scenes, (batch, 3, 128, 128)."""
+        block = step // BLOCK
+        if self._block[0] != block:
+            self._block = block, draw(scenes_of(block * BLOCK * batch, BLOCK * batch), self.device)
+        first = step % BLOCK * batch
+        return self._block[1][first : first + batch].contiguous(memory_format=torch.channels_last)
+
+
 class VaeTask:
     """Reconstruction of fresh renders."""
 
@@ -48,41 +64,44 @@ class VaeTask:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = device
         self.vae = build_vae()
-        self._block: tuple[int, Tensor] = (-1, torch.empty(0))
+        self.pictures = Pictures(device)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"vae": self.vae}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        images = self._images(step, batch)
+        images = self.pictures.of(step, batch)
         posterior = self.vae.encode(images).latent_dist
         mean, log_variance = posterior.mean.float(), posterior.logvar.float()
         drawn = torch.randn(mean.shape, generator=noise).to(mean.device)
         decoded = self.vae.decode(mean + (0.5 * log_variance).exp() * drawn).sample.float()
-        error = decoded - images
-        square, absolute = error.square().mean(), error.abs().mean()
-        slope = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+        loss, values = picture_loss(decoded, images)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        loss = absolute + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * slope + KL_WEIGHT * kl
-        return loss, {"loss": loss.item(), "psnr": psnr(square), "kl": kl.item()}
-
-    def _images(self, step: int, batch: int) -> Tensor:
-        """The pictures of a step, drawn together with those of its neighbours: small batches draw slowly."""
-        block = step // BLOCK
-        if self._block[0] != block:
-            self._block = block, draw(scenes_of(block * BLOCK * batch, BLOCK * batch), self.device)
-        first = step % BLOCK * batch
-        return self._block[1][first : first + batch].contiguous(memory_format=torch.channels_last)
+        return loss + KL_WEIGHT * kl, {**values, "kl": kl.item()}
 
     def sheet(self, networks: Mapping[str, nn.Module]) -> Image.Image:
-        images = draw(scenes_of(0, 24, held_out=True), self.device)
-        decoded = round_trip(cast(AutoencoderKL, networks["vae"]), images)
-        return tile(torch.stack((images, decoded.float()), 1).flatten(0, 1), columns=8)
+        return round_trip_sheet(cast(AutoencoderKL, networks["vae"]), self.device)
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
         vae = cast(AutoencoderKL, networks["vae"])
         whiten(vae, self.device)
         vae.to(torch.float16).save_pretrained(folder)
+
+
+def picture_loss(decoded: Tensor, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """How far decoded pictures are from the true ones: absolute and squared error, and the absolute error of their
+    differences between neighbours. Returns the loss and what to show of it."""
+    error = decoded - images
+    square, absolute = error.square().mean(), error.abs().mean()
+    slope = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+    loss = absolute + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * slope
+    return loss, {"loss": loss.item(), "psnr": psnr(square)}
+
+
+def round_trip_sheet(vae: AutoencoderKL, device: torch.device | str) -> Image.Image:
+    """Held-out scenes, each beside its round trip."""
+    images = draw(scenes_of(0, 24, held_out=True), device)
+    return tile(torch.stack((images, round_trip(vae, images).float()), 1).flatten(0, 1), columns=8)
 
 
 def psnr(square_error: Tensor) -> float:

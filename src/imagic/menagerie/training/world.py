@@ -15,8 +15,6 @@ from imagic.menagerie.scenes import Scene
 from imagic.menagerie.variants import other_individual, other_posture
 
 CHUNK = 64  # pictures drawn at once
-
-
 VIEWS = 3  # a scene, its animal in another posture, and another animal in its place
 
 
