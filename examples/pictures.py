@@ -1,7 +1,7 @@
 """Draws the inputs in examples/ and makes the pictures of the README: one edit in each of Imagic's six groups.
 
-    python examples/pictures.py inputs          # examples/*.png, from the renderer
-    python examples/pictures.py edits [GROUP]   # docs/images/*.png, with the bundled model (some minutes on a CPU)
+python examples/pictures.py inputs          # examples/*.png, from the renderer
+python examples/pictures.py edits [GROUP]   # docs/images/*.png, with the bundled model (some minutes on a CPU)
 """
 
 from __future__ import annotations

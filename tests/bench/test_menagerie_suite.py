@@ -3,7 +3,7 @@ from collections import Counter
 import torch
 
 from imagic.bench.suites import open_suite
-from imagic.menagerie.edits import GROUPS, held_out_edits
+from imagic.menagerie.edits import GROUPS, held_out_edits, training_edits
 
 CPU = torch.device("cpu")
 
@@ -35,3 +35,9 @@ def test_pictures_differ_within_the_mask_and_nowhere_else():
         difference = (pictures.truth - pictures.source).abs().amax(0, keepdim=True)
         assert difference.max() > 0.1
         assert (difference * (1 - pictures.mask)).max() <= 0.04
+
+
+def test_defaults_are_tuned_on_other_scenes_than_they_are_reported_on():
+    tuning, reporting = open_suite("menagerie-training", limit=6), open_suite("menagerie", limit=6)
+    assert tuning.name != reporting.name
+    assert [item.name for item in tuning.items()] == [edit.item for edit in training_edits(6)]

@@ -27,7 +27,7 @@ def test_the_identity_loss_of_perfect_embeddings() -> None:
     """Own second view at cosine 1, every other at 0: -log of e^10 / (e^10 + 5) for three trios, temperature 0.1."""
     basis = torch.eye(6).tolist()
     embedding = trios(*((basis[i], basis[i], basis[3 + i]) for i in range(3)))
-    assert float(identity_loss(embedding)) == pytest.approx(math.log(1 + 5 * math.exp(-10)), rel=1e-4)
+    assert float(identity_loss(embedding)) == pytest.approx(math.log(1 + 5 * math.exp(-10)), abs=1e-6)
 
 
 def test_the_identity_loss_of_blind_embeddings() -> None:
@@ -103,10 +103,10 @@ def test_the_task_starts_at_a_guess_and_learns_what_it_sees() -> None:
     assert before["reading"] == pytest.approx(guess, rel=0.2)
     assert before["loss"] == pytest.approx(before["reading"] + judging.IDENTITY_WEIGHT * before["contrast"], rel=1e-5)
     optimiser = torch.optim.AdamW(task.reader.parameters(), 1e-3)
-    for step in range(10):
+    for step in range(6):
         loss, after = task.loss(step % 2, 12, noise)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert after["reading"] < 0.7 * before["reading"]
+    assert after["reading"] < 0.8 * before["reading"]
     assert after["right"] > before["right"]

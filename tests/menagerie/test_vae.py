@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from imagic.menagerie.training.vae import build_vae, psnr, round_trip, whiten
-from imagic.menagerie.training.world import CHUNK, draw, scenes_of
+from imagic.menagerie.training.world import draw, scenes_of
 from tests.menagerie.tiny import tiny_vae
 
 
-def test_whitened_latents_have_mean_0_and_variance_1_and_pictures_stay() -> None:
+def test_whitened_latents_have_mean_0_and_variance_1_and_pictures_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagic.menagerie.training.vae.CHUNK", 8)
     before = tiny_vae(scaling_factor=0.3)
     after = copy.deepcopy(before)
-    whiten(after, "cpu", count=CHUNK)
-    images = draw(scenes_of(0, CHUNK))
+    whiten(after, "cpu", count=24)
+    images = draw(scenes_of(0, 24))
     plain, white = before.encode(images).latent_dist, after.encode(images).latent_dist
     torch.testing.assert_close(white.mean.mean((0, 2, 3)), torch.zeros(12), rtol=0, atol=1e-3)
     torch.testing.assert_close(white.mean.std((0, 2, 3)), torch.ones(12), rtol=1e-3, atol=0)

@@ -27,6 +27,7 @@ EMBEDDING = 64
 WIDTHS = (96, 128)
 CHUNK = 64
 FILE = "judge.safetensors"
+SCALE = ".scale"
 DECODING = ("encoder.decoder.", "encoder.post_quant_conv.")  # an autoencoder's other half, which the judge lacks
 
 
@@ -101,17 +102,21 @@ class Judge:
         return (self.embed(a) * self.embed(b)).sum(1) > self.threshold
 
     def save(self, path: Path) -> None:
-        """One safetensors file, fp16, with the encoder's config in its header. Replaces a file of that name."""
+        """One safetensors file with the encoder's config in its header; replaces a file of that name.
+
+        The encoder in float16, the reader's matrices in int8 with a scale per row.
+        """
         encoder = {f"encoder.{key}": value for key, value in self.encoder.state_dict().items()}
-        tensors = {key: value for key, value in encoder.items() if not key.startswith(DECODING)}
-        tensors |= {f"reader.{key}": value for key, value in self.reader.state_dict().items()}
+        tensors = {key: value.half() for key, value in encoder.items() if not key.startswith(DECODING)}
+        for key, value in self.reader.state_dict().items():
+            tensors |= _packed(f"reader.{key}", value)
         facts = {
             "config": json.dumps({key: value for key, value in self.encoder.config.items() if key[0] != "_"}),
             "threshold": repr(self.threshold),
             "facts": json.dumps(FACTS),
         }
         with replacing(path, overwrite=True) as part:
-            save_file({key: value.half().contiguous().cpu() for key, value in tensors.items()}, part, metadata=facts)
+            save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, part, metadata=facts)
 
 
 def build_reader(vae: AutoencoderKL) -> Reader:
@@ -131,7 +136,7 @@ def load_judge(path: Path | None = None) -> Judge:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            tensors = _unpacked({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     except SafetensorError as error:
         raise ModelError(f"{path.name} is damaged ({error}); train or copy the judge again.") from error
     if json.loads(header.get("facts", "{}")) != json.loads(json.dumps(FACTS)):
@@ -142,6 +147,26 @@ def load_judge(path: Path | None = None) -> Judge:
     reader = build_reader(encoder)
     reader.load_state_dict(_part(tensors, "reader."))
     return Judge(encoder.requires_grad_(False), reader.requires_grad_(False), float(header["threshold"]))
+
+
+def _packed(name: str, value: Tensor) -> dict[str, Tensor]:
+    """A matrix as int8 and a scale per row, anything else as float16."""
+    if value.dim() < 2:
+        return {name: value.half()}
+    scale = value.float().flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+    rows = scale.view(-1, *[1] * (value.dim() - 1))
+    return {name: (value / rows).round().to(torch.int8), f"{name}{SCALE}": scale}
+
+
+def _unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Everything in float32."""
+    whole = {}
+    for name, value in tensors.items():
+        if value.dtype == torch.int8:
+            whole[name] = value * tensors[f"{name}{SCALE}"].view(-1, *[1] * (value.dim() - 1))
+        elif not name.endswith(SCALE):
+            whole[name] = value.float()
+    return whole
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imagic.bench.types import Suite
 from imagic.core.errors import OptionError
 
-SUITES = ("menagerie",)
+SUITES = ("menagerie", "menagerie-training")
 
 
 def open_suite(name: str, limit: int | None = None, seed: int = 0) -> Suite:
@@ -13,8 +13,8 @@ def open_suite(name: str, limit: int | None = None, seed: int = 0) -> Suite:
 
     Raises OptionError for an unknown name.
     """
-    if name == "menagerie":
+    if name in SUITES:
         from imagic.bench.suites.menagerie import Menagerie
 
-        return Menagerie(limit, seed)
+        return Menagerie(limit, seed, held_out=name == "menagerie")
     raise OptionError(f"Unknown suite '{name}': choose one of {', '.join(SUITES)}.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from imagic.bench.types import Item, Judge, Pictures
-from imagic.menagerie.edits import Edit, held_out_edits
+from imagic.menagerie.edits import Edit, held_out_edits, training_edits
 from imagic.menagerie.facts import facts
 from imagic.menagerie.judge import load_judge
 from imagic.menagerie.render import render
@@ -18,18 +18,23 @@ DEFAULT_LIMIT = 120  # 20 per group
 
 @dataclass(frozen=True)
 class Menagerie:
-    """Held-out edits of the menagerie; `seed` selects them, and selections never share a folder of results."""
+    """Edits of the menagerie; `seed` selects them, and selections never share a folder of results.
+
+    held_out: scenes that no network has been trained on; defaults are tuned on the others.
+    """
 
     limit: int | None = None
     seed: int = 0
+    held_out: bool = True
 
     @property
     def name(self) -> str:
-        return f"menagerie, selection {self.seed}"
+        return f"menagerie{'' if self.held_out else ' (training scenes)'}, selection {self.seed}"
 
     def items(self) -> Sequence[Item]:
         limit = DEFAULT_LIMIT if self.limit is None else self.limit
-        return [_item(edit) for edit in held_out_edits(limit, self.seed)]
+        edits = held_out_edits if self.held_out else training_edits
+        return [_item(edit) for edit in edits(limit, self.seed)]
 
     def judge(self) -> Judge:
         return load_judge()

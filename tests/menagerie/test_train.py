@@ -1,0 +1,156 @@
+"""Training by name: the real tasks go on identically, refusals, and a smoke run that learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from imagic.backbones.loading import load
+from imagic.core.errors import ModelError, OptionError
+from imagic.menagerie.facts import FACTS, facts
+from imagic.menagerie.judge import FILE, load_judge
+from imagic.menagerie.train import PARTS, PRESETS, train
+from imagic.menagerie.training import diffusion, loop, vae
+from imagic.menagerie.training.decoder import DecoderTask
+from imagic.menagerie.training.diffusion import DiffusionTask
+from imagic.menagerie.training.judging import JudgeTask
+from imagic.menagerie.training.latents import LatentStore
+from imagic.menagerie.training.loop import CHECKPOINT, Plan, Task
+from imagic.menagerie.training.vae import VaeTask, build_vae, round_trip
+from imagic.menagerie.training.world import draw, scenes_of
+from tests.menagerie import tiny
+
+MakeTask = Callable[[], Task]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of few channels; no sample sheets, and latents left as they are, for pictures take time to draw."""
+    monkeypatch.setattr(vae, "CHANNELS", tiny.CHANNELS)
+    monkeypatch.setattr(diffusion, "UNET", tiny.UNET)
+    monkeypatch.setattr(diffusion, "TEXT_WIDTH", tiny.TEXT_WIDTH)
+    monkeypatch.setattr(vae, "whiten", lambda vae, device: None)
+    for task in (VaeTask, DecoderTask, JudgeTask, DiffusionTask):
+        monkeypatch.setattr(task, "sheet", lambda self, networks: Image.new("RGB", (2, 2)))
+
+
+def store() -> LatentStore:
+    return LatentStore(tiny.tiny_vae(), "f" * 64, reuse=2, seed=0, folder=None, device="cpu", shard=12)
+
+
+def make(part: str, seed: int) -> Task:
+    torch.manual_seed(seed)
+    match part:
+        case "vae":
+            return VaeTask()
+        case "decoder":
+            return DecoderTask(tiny.tiny_vae())
+        case "judge":
+            return JudgeTask(tiny.tiny_vae(), store(), calibration=2)
+        case _:
+            return DiffusionTask(tiny.tiny_vae(), store())
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_real_tasks_go_on_identically(small: None, tmp_path: Path, part: str) -> None:
+    plan = Plan(steps=10, batch=3, learning_rate=1e-3, warmup=2, ema=0.5, checkpoint_seconds=0)
+    list(loop.train(make(part, 0), plan, tmp_path / "whole"))
+    stopped = loop.train(make(part, 0), plan, tmp_path / "stopped")
+    list(islice(stopped, 3))
+    stopped.close()
+    list(loop.train(make(part, 1), plan, tmp_path / "stopped"))
+    whole, continued = (load_file(tmp_path / name / CHECKPOINT) for name in ("whole", "stopped"))
+    assert whole.keys() == continued.keys()
+    assert [name for name in whole if not torch.equal(whole[name], continued[name])] == []
+
+
+def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_trained(small: None, tmp_path: Path) -> None:
+    task = make("diffusion", 0)
+    assert isinstance(task, DiffusionTask)
+    list(loop.train(task, Plan(steps=2, batch=3, learning_rate=1e-3), tmp_path))
+    networks = loop.load_averaged(task, tmp_path / CHECKPOINT)
+    backbone = load(tmp_path / "export", "cpu")
+    assert backbone.image_size == 128
+    texts = ["a sitting dog", "a red bird on the snow"]
+    z, t = torch.randn(2, 12, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([900, 20])
+    found = backbone.predict(z, t, backbone.encode_text(texts))
+    tokens = task.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    with torch.no_grad():
+        hidden = networks["text_encoder"](tokens).last_hidden_state
+        expected = networks["unet"](z, t, hidden).sample
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=5e-3)  # it ships in half precision
+
+
+def test_an_unknown_part_or_preset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"choose one of {', '.join(PARTS)}\\."):
+        next(train("ears", "smoke", tmp_path))
+    with pytest.raises(OptionError, match="choose one of smoke, cpu, gpu"):
+        next(train("vae", "slow", tmp_path))
+
+
+def test_latents_need_an_autoencoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagic.menagerie.train.WEIGHTS", tmp_path / "nothing")
+    for part in PARTS[1:]:
+        with pytest.raises(ModelError, match="run 'imagic menagerie train vae' first"):
+            next(train(part, "smoke", tmp_path))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_presets_plan_every_part_in_whole_trios(preset: str) -> None:
+    plans = PRESETS[preset].plans
+    assert set(plans) == set(PARTS)
+    assert plans["judge"].batch % 3 == PRESETS[preset].shard % 3 == 0
+    assert all(plan.warmup < plan.steps for plan in plans.values())
+
+
+def fixed_loss(task: DiffusionTask, networks: dict[str, torch.nn.Module]) -> float:
+    """The loss of networks on scenes, captions, times and noise that stay the same."""
+    task.unet, task.text_encoder = networks["unet"], networks["text_encoder"]
+    with torch.no_grad():
+        return task.loss(10**6, 24, torch.Generator().manual_seed(0))[1]["loss"]
+
+
+def mean_psnr(network: AutoencoderKL, images: Tensor) -> float:
+    with torch.no_grad():
+        return vae.psnr((round_trip(network, images) - images).square().mean())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_smoke_run_learns(tmp_path: Path) -> None:
+    """About a minute on two free cores."""
+    reports = {part: list(train(part, "smoke", tmp_path)) for part in PARTS}
+    assert all(len(reports[part]) == PRESETS["smoke"].plans[part].steps for part in PARTS)
+
+    # Each part against itself before training: the same initial weights, on held-out scenes or a fixed batch.
+    images = draw(scenes_of(0, 24, held_out=True))
+    torch.manual_seed(0)
+    untrained = build_vae()
+    autoencoder = AutoencoderKL.from_pretrained(tmp_path / "vae" / "export", torch_dtype=torch.float32)
+    assert mean_psnr(autoencoder, images) > mean_psnr(untrained, images) + 1.5
+
+    judge = load_judge(tmp_path / "judge" / "export" / FILE)
+    scenes = scenes_of(0, 96, held_out=True)
+    read = judge.read(draw(scenes))
+    right = [
+        found[name] == value for scene, found in zip(scenes, read, strict=True) for name, value in facts(scene).items()
+    ]
+    chance = sum(1 / len(values) for values in FACTS.values()) / len(FACTS)
+    assert sum(right) / len(right) > chance + 0.1
+    assert math.isfinite(judge.threshold)
+
+    torch.manual_seed(0)
+    latents = LatentStore(autoencoder, "fixed", reuse=4, seed=1, folder=None, device="cpu", shard=24)
+    task = DiffusionTask(autoencoder, latents)
+    before = fixed_loss(task, task.networks())
+    after = fixed_loss(task, loop.load_averaged(task, tmp_path / "diffusion" / CHECKPOINT))
+    assert after < 0.93 * before
