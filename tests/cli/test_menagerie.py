@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from imagic.core.images import to_rgb
+from imagic.core.types import Progress
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.score import Score
@@ -65,15 +66,14 @@ def test_training_logs_its_speed_and_prints_the_exported_folder(
 def test_scores_are_printed_for_each_guidance(
     run: Run, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def generations(
-        backbone: object, judge: object, count: int, scale: float, steps: int
-    ) -> Generator[int, None, list[Score]]:
-        yield count
-        return [Score(f"generations at {scale:g}", "all", 0.5, count)]
+    def score(
+        backbone: object, judge: object, count: int, scales: Sequence[float], steps: int
+    ) -> Generator[Progress, None, list[Score]]:
+        yield Progress("generations", count, count)
+        return [Score(f"generations at {scale:g}", "all", 0.5, count) for scale in scales]
 
     monkeypatch.setattr("imagic.menagerie.judge.load_judge", lambda path: path)
-    monkeypatch.setattr("imagic.menagerie.score.score_reading", lambda judge, backbone, count: [])
-    monkeypatch.setattr("imagic.menagerie.score.score_generations", generations)
+    monkeypatch.setattr("imagic.menagerie.score.score", score)
     done = run("menagerie", "score", "--model", model_folder, "--guidance", "2", "--guidance", "4", "--json")
     scores = json.loads(done.stdout)["scores"]
     assert [(each["name"], each["value"], each["count"]) for each in scores] == [

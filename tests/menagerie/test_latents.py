@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagic.menagerie.facts import facts
 from imagic.menagerie.render import render
+from imagic.menagerie.sampling import is_held_out
 from imagic.menagerie.training import latents as latents_module
 from imagic.menagerie.training.latents import LatentStore
 from imagic.menagerie.training.world import trio
@@ -92,6 +94,15 @@ def test_trios_stay_together() -> None:
     assert all(scenes[row : row + 3] in known for row in range(0, 9, 3))
 
 
+def test_the_judge_sees_combinations_that_the_diffusion_model_never_does() -> None:
+    def combinations(every: bool) -> set[bool]:
+        scenes, _ = store(all_combinations=every, shard=90).batch(0, 60)
+        return {is_held_out(*(facts(scene)[name] for name in ("species", "colour", "place"))) for scene in scenes}
+
+    assert combinations(False) == {False}
+    assert combinations(True) == {False, True}
+
+
 def test_a_shard_of_broken_trios_is_refused() -> None:
     with pytest.raises(ValueError, match="whole trios"):
         store(shard=7)
@@ -110,7 +121,7 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(scenes: list[Any], device: object) -> Tensor:
         return torch.tensor([float(scene) for scene in scenes]).reshape(-1, 1, 1, 1)
 
-    monkeypatch.setattr(latents_module, "trio", lambda seed: [3 * seed, 3 * seed + 1, 3 * seed + 2])
+    monkeypatch.setattr(latents_module, "trio", lambda seed, held_out: [3 * seed, 3 * seed + 1, 3 * seed + 2])
     monkeypatch.setattr(latents_module, "draw", draw)
     monkeypatch.setattr(latents_module, "WINDOW", 4)
 

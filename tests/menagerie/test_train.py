@@ -136,7 +136,7 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     untrained = build_vae()
     autoencoder = AutoencoderKL.from_pretrained(tmp_path / "vae" / "export", torch_dtype=torch.float32)
-    assert mean_psnr(autoencoder, images) > mean_psnr(untrained, images) + 1.5
+    assert mean_psnr(autoencoder, images) > mean_psnr(untrained, images) + 3
 
     judge = load_judge(tmp_path / "judge" / "export" / FILE)
     scenes = scenes_of(0, 96, held_out=True)
@@ -145,7 +145,7 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
         found[name] == value for scene, found in zip(scenes, read, strict=True) for name, value in facts(scene).items()
     ]
     chance = sum(1 / len(values) for values in FACTS.values()) / len(FACTS)
-    assert sum(right) / len(right) > chance + 0.1
+    assert sum(right) / len(right) > chance + 0.2
     assert math.isfinite(judge.threshold)
 
     torch.manual_seed(0)
@@ -153,4 +153,4 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     task = DiffusionTask(autoencoder, latents)
     before = fixed_loss(task, task.networks())
     after = fixed_loss(task, loop.load_averaged(task, tmp_path / "diffusion" / CHECKPOINT))
-    assert after < 0.93 * before
+    assert after < 0.8 * before

@@ -6,18 +6,14 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from imagic.cli import options as given
 from imagic.cli.naming import free
 from imagic.cli.show import busy, emit_json, progress_bars, say
-
-if TYPE_CHECKING:
-    from imagic.menagerie.score import Score
 
 app = typer.Typer(help="The small world of the bundled model.", no_args_is_help=True)
 
@@ -101,38 +97,23 @@ def score(
     model: given.Model = None,
     judge: Annotated[Path | None, typer.Option(help="The judge's file; else the bundled one.")] = None,
     count: Annotated[int, typer.Option(help="Held-out scenes and captions.", min=60)] = 300,
-    guidance: Annotated[list[float] | None, typer.Option(help="Guidance scale, repeatable; 3 unless given.")] = None,
+    guidance: Annotated[list[float] | None, typer.Option(help="Guidance scale, repeatable; else several.")] = None,
     num_steps: Annotated[int, typer.Option(help="Sampling steps.", min=1)] = 20,
     as_json: given.AsJson = False,
     device: given.Device = None,
 ) -> None:
-    """Score judge, autoencoder and generations on held-out scenes; print a line per score."""
+    """Score judge, autoencoder and generations on held-out scenes; print the tables."""
     from imagic import api
-    from imagic.core.types import Progress
     from imagic.menagerie import score as scorer
     from imagic.menagerie.judge import load_judge
 
     with busy("Loading the model"):
         reader = load_judge(judge)
         backbone = api.load_model(model or api.DEFAULT_MODEL, device)
-    with busy("Reading held-out scenes"):
-        scores = scorer.score_reading(reader, backbone, count)
-
-    def progress(scale: float) -> Generator[Progress, None, list[Score]]:
-        work = scorer.score_generations(backbone, reader, count, scale, num_steps)
-        while True:
-            try:
-                done = next(work)
-            except StopIteration as finished:
-                made: list[Score] = finished.value
-                return made
-            yield Progress(f"generate, guidance {scale:g}", done, count)
-
     with progress_bars() as update:
-        for scale in guidance or [3.0]:
-            scores += api.finish(progress(scale), update)
+        scales = guidance or scorer.GUIDANCE_SCALES
+        scores = api.finish(scorer.score(backbone, reader, count, scales, num_steps), update)
     if as_json:
         emit_json({"version": 1, "scores": [dataclasses.asdict(each) for each in scores]})
     else:
-        for each in scores:
-            typer.echo(f"{each.name:<50} {each.fact:<16} {each.value:.4f}  ({each.count})")
+        typer.echo(scorer.table(scores), nl=False)

@@ -14,7 +14,7 @@ from imagic.menagerie.anatomy import POSE_SIZE, SHAPE_SIZE
 from imagic.menagerie.bodies import fit_in_picture, place_pair
 from imagic.menagerie.scenes import Animal, Coat, Rgb, Scene, Thing
 
-HELD_OUT_OFFSET = 1 << 40  # held-out seeds lie above, training seeds below
+HELD_OUT_OFFSET = 1 << 40  # between the seeds of the sets: training, held out, any
 HELD_OUT_SHARE = 10  # one combination of (species, colour, place) in this many is never seen in training
 
 BASE_COLOURS: dict[str, Rgb] = {
@@ -35,15 +35,19 @@ def is_held_out(species: str, colour: str, place: str) -> bool:
     return index % HELD_OUT_SHARE == 4
 
 
-def sample_scene(seed: int, *, held_out: bool = False) -> Scene:
-    """The scene of a seed (0 <= seed < 2**40). Training and held-out scenes of one seed have nothing in common."""
+def sample_scene(seed: int, *, held_out: bool | None = False) -> Scene:
+    """The scene of a seed (0 <= seed < 2**40), of a training or a held-out combination; None: of any combination.
+
+    The three sets have seeds of their own. The third trains the judge: it measures, and must know every combination.
+    """
     if not 0 <= seed < HELD_OUT_OFFSET:
         raise ValueError(f"seed must lie in [0, 2**40), not {seed}")
-    rng = np.random.default_rng(seed + HELD_OUT_OFFSET if held_out else seed)
+    offset = 2 * HELD_OUT_OFFSET if held_out is None else HELD_OUT_OFFSET * held_out
+    rng = np.random.default_rng(seed + offset)
     while True:
         species, place = _pick(rng, world.SPECIES), _pick(rng, world.PLACES)
         colour = _pick(rng, world.colours_of(species))
-        if is_held_out(species, colour, place) == held_out:
+        if held_out is None or is_held_out(species, colour, place) == held_out:
             return _scene(rng, species, colour, place)
 
 

@@ -32,11 +32,13 @@ WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
 
 @dataclass(frozen=True)
 class Preset:
-    """plans: how each part is trained. reuse: how often a scene's latents are used. shard: scenes drawn and encoded at
-    once; calibration: trios that set the judge's threshold."""
+    """plans: how each part is trained. reuse: how often a scene's latents are used, by the diffusion model and by the
+    judge, which learns pictures by heart when it sees them often. shard: scenes drawn and encoded at once; calibration:
+    trios that set the judge's threshold."""
 
     plans: Mapping[str, Plan]
     reuse: int
+    judge_reuse: int
     shard: int = SHARD
     calibration: int = CALIBRATION
 
@@ -51,6 +53,7 @@ PRESETS = {
             "diffusion": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
         },
         reuse=4,
+        judge_reuse=4,
         shard=96 * VIEWS,
         calibration=48,
     ),
@@ -63,6 +66,7 @@ PRESETS = {
             "diffusion": Plan(steps=8000, batch=128, learning_rate=1e-3, warmup=100, cooldown=0.3, ema=0.9995),
         },
         reuse=6,
+        judge_reuse=2,
     ),
     # Half an hour of one large GPU.
     "gpu": Preset(
@@ -73,6 +77,7 @@ PRESETS = {
             "diffusion": Plan(steps=20000, batch=256, learning_rate=1e-3, warmup=500, cooldown=0.3, ema=0.9998),
         },
         reuse=2,
+        judge_reuse=1,
     ),
 }
 
@@ -108,9 +113,15 @@ def _on_autoencoder(part: str, preset: Preset, out: Path, seed: int, device: tor
     if part == "decoder":
         return DecoderTask(vae, device)
     encoder = fingerprint({"encoder": vae.encoder, "quant_conv": vae.quant_conv}, {})
+    judging = part == "judge"
     store = LatentStore(
-        vae, encoder, reuse=preset.reuse, seed=seed, folder=out / "latents", device=device, shard=preset.shard
+        vae,
+        encoder,
+        reuse=preset.judge_reuse if judging else preset.reuse,
+        seed=seed,
+        folder=out / "latents",
+        device=device,
+        shard=preset.shard,
+        all_combinations=judging,
     )
-    if part == "judge":
-        return JudgeTask(vae, store, device, preset.calibration)
-    return DiffusionTask(vae, store, device, seed)
+    return JudgeTask(vae, store, device, preset.calibration) if judging else DiffusionTask(vae, store, device, seed)

@@ -38,7 +38,8 @@ class LatentStore:
     """The latents of training scenes, by shard.
 
     reuse: how often a scene is used on average before the window has moved past it. folder: where shards are kept
-    (None: nowhere). shard: scenes in a shard, a multiple of 3. The name of a shard's file says which autoencoder made
+    (None: nowhere). shard: scenes in a shard, a multiple of 3. all_combinations: of facts, also those that are held out
+    from the diffusion model (see sampling.sample_scene). The name of a shard's file says which autoencoder made
     it, how many scenes it holds, and which.
     """
 
@@ -52,11 +53,13 @@ class LatentStore:
         folder: Path | None,
         device: torch.device | str,
         shard: int = SHARD,
+        all_combinations: bool = False,
     ) -> None:
         if shard % VIEWS:
             raise ValueError(f"a shard holds whole trios, so {shard} scenes cannot be one")
         self.vae, self.fingerprint, self.folder, self.device = vae, fingerprint, folder, device
         self.reuse, self.seed, self.shard = reuse, seed, shard
+        self.held_out = None if all_combinations else False
         self._shards: dict[int, Shard] = {}
 
     def batch(self, step: int, size: int) -> tuple[list[Scene], Tensor]:
@@ -84,12 +87,13 @@ class LatentStore:
     def _load(self, index: int) -> Shard:
         if index not in self._shards:
             first, count = index * self.shard // VIEWS, self.shard // VIEWS
-            scenes = [scene for seed in range(first, first + count) for scene in trio(seed)]
+            scenes = [scene for seed in range(first, first + count) for scene in trio(seed, held_out=self.held_out)]
             self._shards[index] = Shard(scenes, self._latents(index, scenes))
         return self._shards[index]
 
     def _latents(self, index: int, scenes: list[Scene]) -> Tensor:
-        name = f"latents-{self.fingerprint[:12]}-{self.shard}-{index:06d}.safetensors"
+        kind = "latents" if self.held_out is False else "latents-all"
+        name = f"{kind}-{self.fingerprint[:12]}-{self.shard}-{index:06d}.safetensors"
         path = self.folder / name if self.folder else None
         if path and path.is_file():
             return cast(Tensor, load_file(path)["latents"]).to(self.device)

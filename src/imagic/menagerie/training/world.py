@@ -18,10 +18,10 @@ CHUNK = 64  # pictures drawn at once
 VIEWS = 3  # a scene, its animal in another posture, and another animal in its place
 
 
-def trio(seed: int, *, held_out: bool = False) -> list[Scene]:
+def trio(seed: int, *, held_out: bool | None = False) -> list[Scene]:
     """A scene, the same individual in another posture, and another individual with the same facts in the same place."""
     scene = sample_scene(seed, held_out=held_out)
-    rng = np.random.default_rng((seed, 1, held_out))
+    rng = np.random.default_rng((seed, 1, 2 if held_out is None else int(held_out)))
     return [scene, other_posture(scene, rng), other_individual(scene, rng)]
 
 
