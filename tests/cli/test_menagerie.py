@@ -56,7 +56,7 @@ def test_training_logs_its_speed_and_prints_the_exported_folder(
     done = run(
         "menagerie", "train", "vae", "--preset", "smoke", "--steps", "2", "--seed", "3", "-o", tmp_path, "--json"
     )
-    assert asked == [("vae", "smoke", tmp_path, {"device": "cpu", "steps": 2, "seed": 3})]
+    assert asked == [("vae", "smoke", tmp_path, {"device": "cpu", "steps": 2, "seed": 3, "start": None})]
     result = json.loads(done.stdout)
     assert result["path"] == str(tmp_path / "vae" / "export")
     assert result["values"] == {"loss": 0.25, "images_per_second": 12.0}

@@ -18,7 +18,7 @@ from imagic.backbones.loading import load
 from imagic.core.errors import ModelError, OptionError
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import FILE, load_judge
-from imagic.menagerie.train import PARTS, PRESETS, train
+from imagic.menagerie.train import PARTS, PRESETS, begin_with, train
 from imagic.menagerie.training import diffusion, loop, vae
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
@@ -88,6 +88,19 @@ def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_train
         hidden = networks["text_encoder"](tokens).last_hidden_state
         expected = networks["unet"](z, t, hidden).sample
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=5e-3)  # it ships in half precision
+
+
+def test_a_run_begins_with_an_exported_model(small: None, tmp_path: Path) -> None:
+    task = make("diffusion", 0)
+    list(loop.train(task, Plan(steps=1, batch=3, learning_rate=1e-3), tmp_path))
+    exported = loop.load_averaged(task, tmp_path / CHECKPOINT)
+    fresh = make("diffusion", 1)
+    begin_with(fresh, tmp_path / "export")
+    for name, network in fresh.networks().items():
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(value, exported[name].state_dict()[key], rtol=1e-3, atol=1e-6)
+    with pytest.raises(ModelError, match="no weights of 'vae'"):
+        begin_with(make("vae", 0), tmp_path / "export" / "unet")
 
 
 def test_an_unknown_part_or_preset_is_refused(tmp_path: Path) -> None:

@@ -63,11 +63,12 @@ def render(
 
 @app.command("train")
 def train(
-    part: Annotated[str, typer.Argument(metavar="PART", help="vae, judge or diffusion, in this order.")],
+    part: Annotated[str, typer.Argument(metavar="PART", help="vae, decoder, judge or diffusion; vae first.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints; a run in it goes on.")],
     preset: Annotated[str, typer.Option(help="smoke (a minute), cpu (hours) or gpu.")] = "cpu",
     steps: Annotated[int | None, typer.Option(help="Another number of steps than the preset's.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of weights and data.", min=0)] = 0,
+    start: Annotated[Path | None, typer.Option(help="A model folder whose weights a new run begins with.")] = None,
     as_json: given.AsJson = False,
     device: given.Device = None,
 ) -> None:
@@ -78,7 +79,8 @@ def train(
     said = -math.inf
     values: dict[str, float] = {}
     with progress_bars() as update:
-        for report in trainer.train(part, preset, out, device=device or "cpu", steps=steps, seed=seed):
+        rows = trainer.train(part, preset, out, device=device or "cpu", steps=steps, seed=seed, start=start)
+        for report in rows:
             values = {**report.values, "images_per_second": report.images_per_second}
             update(Progress(part, report.step, report.steps, values))
             last = report.step == report.steps

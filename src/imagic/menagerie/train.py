@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file
 
 from imagic.backbones.fingerprint import fingerprint
 from imagic.core.errors import ModelError, OptionError
@@ -63,7 +64,7 @@ PRESETS = {
             "vae": Plan(steps=1800, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
             "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
             "judge": Plan(steps=900, batch=192, learning_rate=2e-3, warmup=100, cooldown=0.5, ema=0.998),
-            "diffusion": Plan(steps=8000, batch=128, learning_rate=1e-3, warmup=100, cooldown=0.3, ema=0.9995),
+            "diffusion": Plan(steps=8000, batch=128, learning_rate=2e-3, warmup=100, cooldown=0.3, ema=0.9995),
         },
         reuse=6,
         judge_reuse=2,
@@ -83,13 +84,22 @@ PRESETS = {
 
 
 def train(
-    part: str, preset: str, out: Path, *, device: torch.device | str = "cpu", steps: int | None = None, seed: int = 0
+    part: str,
+    preset: str,
+    out: Path,
+    *,
+    device: torch.device | str = "cpu",
+    steps: int | None = None,
+    seed: int = 0,
+    start: Path | None = None,
 ) -> Generator[Report, None, None]:
     """Trains one part in the folder `out`/`part`, or goes on with it; writes `out`/`part`/export at the end.
 
     The other parts use the autoencoder of `out`/vae, or the one that ships if there is none.
-    steps: another number of steps than the preset's; prolongs a run too.
-    Raises OptionError for an unknown part or preset, ModelError when there is no autoencoder yet.
+    steps: another number of steps than the preset's; prolongs a run too. start: an exported model whose weights a new
+    run begins with, in place of random ones.
+    Raises OptionError for an unknown part or preset, ModelError when there is no autoencoder yet, or when `start` does
+    not fit.
     """
     if part not in PARTS:
         raise OptionError(f"There is no part '{part}' to train; choose one of {', '.join(PARTS)}.")
@@ -100,7 +110,23 @@ def train(
     plan = plan if steps is None else replace(plan, steps=steps)
     torch.manual_seed(seed)  # the initial weights
     task = VaeTask(device) if part == "vae" else _on_autoencoder(part, chosen, out, seed, device)
+    if start is not None:
+        begin_with(task, start)
     yield from run(task, plan, out / part, device)
+
+
+def begin_with(task: Task, folder: Path) -> None:
+    """Puts the weights of an exported model into the task's networks, each from the subfolder of its name."""
+    for name, network in task.networks().items():
+        files = sorted((folder / name).glob("*.safetensors"))
+        if not files:
+            raise ModelError(f"There are no weights of '{name}' in {folder}; name the folder of an exported model.")
+        try:
+            network.load_state_dict(load_file(files[0]))
+        except RuntimeError as error:
+            raise ModelError(
+                f"The weights in {files[0]} are of another network; start from a model like it."
+            ) from error
 
 
 def _on_autoencoder(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:
