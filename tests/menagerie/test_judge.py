@@ -14,20 +14,16 @@ from torch import Tensor
 from imagic.core.errors import ModelError
 from imagic.menagerie import judge as judge_module
 from imagic.menagerie.facts import FACTS
-from imagic.menagerie.judge import FILE, Judge, build_reader, load_judge
-from imagic.menagerie.training.vae import build_vae
+from imagic.menagerie.judge import FILE, Judge, Reader, load_judge
 from imagic.menagerie.training.world import draw, scenes_of
-from tests.menagerie.tiny import tiny_vae
 
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    """An untrained judge with latents of half the encoder's scale."""
-    vae = tiny_vae(scaling_factor=0.5)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        reader = build_reader(vae)
-    return Judge(vae, reader, threshold=0.123)
+        reader = Reader()
+    return Judge(reader, threshold=0.123)
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +37,12 @@ def test_a_saved_judge_reads_the_same(judge: Judge, images: Tensor, tmp_path: Pa
     assert loaded.read(images) == judge.read(images)
     assert torch.cosine_similarity(loaded.embed(images), judge.embed(images)).min() > 0.999
     assert loaded.threshold == judge.threshold
-    assert not any(p.requires_grad for part in (loaded.encoder, loaded.reader) for p in part.parameters())
+    assert not any(p.requires_grad for p in loaded.reader.parameters())
 
 
-def test_its_file_is_small_and_holds_no_decoder(tmp_path: Path) -> None:
-    vae = build_vae()
-    Judge(vae, build_reader(vae), 0.0).save(tmp_path / FILE)
+def test_its_file_is_small(judge: Judge, tmp_path: Path) -> None:
+    judge.save(tmp_path / FILE)
     assert (tmp_path / FILE).stat().st_size < 5e6
-    assert not [name for name in load_file(tmp_path / FILE) if "decoder" in name or "post_quant" in name]
 
 
 def test_a_missing_judge_is_said_to_be_missing(tmp_path: Path) -> None:
@@ -76,9 +70,20 @@ def test_a_judge_of_other_facts_is_refused(judge: Judge, tmp_path: Path, facts: 
         load_judge(tmp_path / "other.safetensors")
 
 
-def test_it_reads_the_likeliest_value_in_the_scaled_latents(judge: Judge, images: Tensor) -> None:
+def test_a_judge_of_another_network_is_refused(judge: Judge, tmp_path: Path) -> None:
+    judge.save(tmp_path / FILE)
+    with safe_open(tmp_path / FILE, "pt") as file:
+        header = file.metadata()
+    tensors = load_file(tmp_path / FILE)
+    del tensors["identity.bias"]
+    save_file(tensors, tmp_path / "other.safetensors", header)
+    with pytest.raises(ModelError, match="another network"):
+        load_judge(tmp_path / "other.safetensors")
+
+
+def test_it_reads_the_likeliest_value(judge: Judge, images: Tensor) -> None:
     with torch.no_grad():
-        logits, embedding = judge.reader(judge.encoder.encode(images).latent_dist.mode() * 0.5)
+        logits, embedding = judge.reader(images)
     assert judge.read(images) == [
         {name: FACTS[name][int(logits[name][row].argmax())] for name in FACTS} for row in range(len(images))
     ]
@@ -97,6 +102,6 @@ def test_the_threshold_decides_who_is_the_same(judge: Judge, images: Tensor) -> 
     cosine = torch.cosine_similarity(judge.embed(a), judge.embed(b))
     low, high = (float(value) for value in cosine.sort().values)
     assert low < high
-    between = Judge(judge.encoder, judge.reader, (low + high) / 2)
+    between = Judge(judge.reader, (low + high) / 2)
     assert between.same_individual(a, b).tolist() == (cosine == high).tolist()
-    assert Judge(judge.encoder, judge.reader, 0.999).same_individual(a, a).tolist() == [True, True]
+    assert Judge(judge.reader, 0.999).same_individual(a, a).tolist() == [True, True]

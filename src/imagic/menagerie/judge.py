@@ -1,8 +1,7 @@
 """The judge: a small network that reads a scene's facts back from a picture, and tells individuals apart.
 
-A convolutional encoder (a frozen copy of the autoencoder's, so the judge stands alone) and a small residual network
-with one classifier per fact and an embedding in which one individual in two postures is near. It scores generations
-and edits; no editing method ever sees it.
+A residual network on the pixels, with one classifier per fact and an embedding in which one individual in two postures
+is near. It scores generations and edits; no editing method ever sees it.
 """
 
 from __future__ import annotations
@@ -10,11 +9,9 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -24,11 +21,23 @@ from imagic.core.files import replacing
 from imagic.menagerie.facts import FACTS
 
 EMBEDDING = 64
-WIDTHS = (96, 128)
+STEM = 32  # channels at half the picture's side
+WIDTHS = ((64, 1), (128, 2), (192, 2))  # channels and blocks at a quarter, an eighth and a sixteenth of it
+SIDE = 128
 CHUNK = 64
 FILE = "judge.safetensors"
 SCALE = ".scale"
-DECODING = ("encoder.decoder.", "encoder.post_quant_conv.")  # an autoencoder's other half, which the judge lacks
+
+
+def halving(before: int, after: int) -> nn.Sequential:
+    """A 3 x 3 convolution to half the side."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(_groups(after), after), nn.SiLU()
+    )
+
+
+def _groups(width: int) -> int:
+    return max(1, width // 32)  # wide groups are fast on CPUs in the channels-last layout
 
 
 class Block(nn.Module):
@@ -37,9 +46,9 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.norm = nn.GroupNorm(4, width)
+        self.norm = nn.GroupNorm(_groups(width), width)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.out = nn.GroupNorm(4, width)
+        self.out = nn.GroupNorm(_groups(width), width)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.silu(self.norm(self.first(x)))
@@ -47,43 +56,42 @@ class Block(nn.Module):
 
 
 class Reader(nn.Module):
-    """From latents (B, C, 16, 16) to logits per fact and an embedding (B, 64) of unit length."""
+    """From pictures (B, 3, 128, 128) in [-1, 1] to logits per fact and an embedding (B, 64) of unit length."""
 
-    def __init__(self, channels: int, side: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        fine, coarse = WIDTHS
+        layers: list[nn.Module] = [halving(3, STEM)]
+        width = STEM
+        for wider, blocks in WIDTHS:
+            layers += [halving(width, wider), *(Block(wider) for _ in range(blocks))]
+            width = wider
+        features = 256
         self.body = nn.Sequential(
-            nn.Conv2d(channels, fine, 3, padding=1), nn.GroupNorm(4, fine), nn.SiLU(), Block(fine), Block(fine),
-            nn.Conv2d(fine, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(),
-            Block(coarse), Block(coarse),
-            nn.Conv2d(coarse, coarse, 3, stride=2, padding=1), nn.GroupNorm(4, coarse), nn.SiLU(),
-            nn.Flatten(), nn.Linear(coarse * (side // 4) ** 2, 2 * coarse), nn.LayerNorm(2 * coarse), nn.SiLU(),
+            *layers, halving(width, width), nn.Flatten(), nn.Linear(width * (SIDE // 32) ** 2, features),
+            nn.LayerNorm(features), nn.SiLU(),
         )  # fmt: skip
-        self.facts = nn.ModuleDict({name: nn.Linear(2 * coarse, len(values)) for name, values in FACTS.items()})
-        self.identity = nn.Linear(2 * coarse, EMBEDDING)
+        self.facts = nn.ModuleDict({name: nn.Linear(features, len(values)) for name, values in FACTS.items()})
+        self.identity = nn.Linear(features, EMBEDDING)
 
-    def forward(self, latents: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        features = self.body(latents).float()
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        features = self.body(images.contiguous(memory_format=torch.channels_last)).float()
         logits = {name: head(features) for name, head in self.facts.items()}
         return logits, F.normalize(self.identity(features), dim=1)
 
 
 class Judge:
-    """An encoder and a reader of its latents, frozen.
+    """A frozen reader.
 
     threshold: the cosine of two embeddings above which two pictures show the same individual.
     """
 
-    def __init__(self, encoder: AutoencoderKL, reader: Reader, threshold: float) -> None:
-        self.encoder, self.reader, self.threshold = encoder.eval(), reader.eval(), threshold
+    def __init__(self, reader: Reader, threshold: float) -> None:
+        self.reader, self.threshold = reader.eval(), threshold
 
     @torch.no_grad()
     def _look(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        seen = []
-        for first in range(0, len(images), CHUNK):
-            pixels = images[first : first + CHUNK].to(self.encoder.device, self.encoder.dtype)
-            latents = self.encoder.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-            seen.append(self.reader(latents.float() * self.encoder.config["scaling_factor"]))
+        device = next(self.reader.parameters()).device
+        seen = [self.reader(images[i : i + CHUNK].to(device, torch.float32)) for i in range(0, len(images), CHUNK)]
         logits = {name: torch.cat([facts[name] for facts, _ in seen]) for name in FACTS}
         return logits, torch.cat([embedding for _, embedding in seen])
 
@@ -102,33 +110,20 @@ class Judge:
         return (self.embed(a) * self.embed(b)).sum(1) > self.threshold
 
     def save(self, path: Path) -> None:
-        """One safetensors file with the encoder's config in its header; replaces a file of that name.
-
-        The encoder in float16, the reader's matrices in int8 with a scale per row.
-        """
-        encoder = {f"encoder.{key}": value for key, value in self.encoder.state_dict().items()}
-        tensors = {key: value.half() for key, value in encoder.items() if not key.startswith(DECODING)}
+        """One safetensors file, matrices in int8 with a scale per row; replaces a file of that name."""
+        tensors: dict[str, Tensor] = {}
         for key, value in self.reader.state_dict().items():
-            tensors |= _packed(f"reader.{key}", value)
-        facts = {
-            "config": json.dumps({key: value for key, value in self.encoder.config.items() if key[0] != "_"}),
-            "threshold": repr(self.threshold),
-            "facts": json.dumps(FACTS),
-        }
+            tensors |= _packed(key, value)
+        facts = {"threshold": repr(self.threshold), "facts": json.dumps(FACTS)}
         with replacing(path, overwrite=True) as part:
             save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, part, metadata=facts)
-
-
-def build_reader(vae: AutoencoderKL) -> Reader:
-    """An untrained reader for the latents of `vae`."""
-    side = vae.config["sample_size"] // 2 ** (len(vae.config["block_out_channels"]) - 1)
-    return Reader(vae.config["latent_channels"], side)
 
 
 def load_judge(path: Path | None = None) -> Judge:
     """The judge that ships, or one of a file, on the CPU in float32.
 
-    Raises ModelError when there is none, when the file is damaged, or when its judge knows other facts than this world.
+    Raises ModelError when there is none, when the file is damaged, or when its judge knows other facts than this world
+    or is another network.
     """
     path = path or Path(str(resources.files("imagic.menagerie") / "weights" / "judge" / FILE))
     if not path.is_file():
@@ -141,12 +136,12 @@ def load_judge(path: Path | None = None) -> Judge:
         raise ModelError(f"{path.name} is damaged ({error}); train or copy the judge again.") from error
     if json.loads(header.get("facts", "{}")) != json.loads(json.dumps(FACTS)):
         raise ModelError("The judge was trained on other facts than this world has; train it again.")
-    encoder = cast(AutoencoderKL, AutoencoderKL.from_config(json.loads(header["config"])))
-    del encoder.decoder, encoder.post_quant_conv
-    encoder.load_state_dict(_part(tensors, "encoder."))
-    reader = build_reader(encoder)
-    reader.load_state_dict(_part(tensors, "reader."))
-    return Judge(encoder.requires_grad_(False), reader.requires_grad_(False), float(header["threshold"]))
+    reader = Reader()
+    try:
+        reader.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{path.name} holds another network than this version's judge; train it again.") from error
+    return Judge(reader.requires_grad_(False), float(header["threshold"]))
 
 
 def _packed(name: str, value: Tensor) -> dict[str, Tensor]:
@@ -167,7 +162,3 @@ def _unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         elif not name.endswith(SCALE):
             whole[name] = value.float()
     return whole
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,7 +1,7 @@
 """Training by name: the parts that ship, the presets, and where each part finds the one it builds on.
 
-Order: the autoencoder; then, in its latents, the judge and the diffusion model. The decoder can be trained on at any
-time.
+Order: the autoencoder; then, in its latents, the diffusion model. The decoder can be trained on at any time, and the
+judge needs none of them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from imagic.backbones.fingerprint import fingerprint
 from imagic.core.errors import ModelError, OptionError
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
-from imagic.menagerie.training.judging import CALIBRATION, JudgeTask
-from imagic.menagerie.training.latents import SHARD, LatentStore
+from imagic.menagerie.training.judging import CALIBRATION, JudgeTask, picture_store
+from imagic.menagerie.training.latents import latent_store
 from imagic.menagerie.training.loop import Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
+from imagic.menagerie.training.shards import SHARD
 from imagic.menagerie.training.vae import VaeTask
 from imagic.menagerie.training.world import VIEWS
 
@@ -33,9 +34,8 @@ WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
 
 @dataclass(frozen=True)
 class Preset:
-    """plans: how each part is trained. reuse: how often a scene's latents are used, by the diffusion model and by the
-    judge, which learns pictures by heart when it sees them often. shard: scenes drawn and encoded at once; calibration:
-    trios that set the judge's threshold."""
+    """plans: how each part is trained. reuse: how often a scene is used by the diffusion model and by the judge. shard:
+    scenes drawn at once; calibration: trios that set the judge's threshold."""
 
     plans: Mapping[str, Plan]
     reuse: int
@@ -55,7 +55,7 @@ PRESETS = {
         },
         reuse=4,
         judge_reuse=4,
-        shard=96 * VIEWS,
+        shard=288,
         calibration=48,
     ),
     # Hours of two CPU cores: what ships.
@@ -63,11 +63,11 @@ PRESETS = {
         {
             "vae": Plan(steps=1800, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
             "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
-            "judge": Plan(steps=900, batch=192, learning_rate=2e-3, warmup=100, cooldown=0.5, ema=0.998),
+            "judge": Plan(steps=4000, batch=96, learning_rate=2e-3, warmup=100, cooldown=0.6, ema=0.998),
             "diffusion": Plan(steps=8000, batch=128, learning_rate=2e-3, warmup=100, cooldown=0.3, ema=0.9995),
         },
         reuse=6,
-        judge_reuse=2,
+        judge_reuse=4,
     ),
     # Half an hour of one large GPU.
     "gpu": Preset(
@@ -109,7 +109,7 @@ def train(
     plan = replace(chosen.plans[part], seed=seed)
     plan = plan if steps is None else replace(plan, steps=steps)
     torch.manual_seed(seed)  # the initial weights
-    task = VaeTask(device) if part == "vae" else _on_autoencoder(part, chosen, out, seed, device)
+    task = _task(part, chosen, out, seed, device)
     if start is not None:
         begin_with(task, start)
     yield from run(task, plan, out / part, device)
@@ -129,25 +129,27 @@ def begin_with(task: Task, folder: Path) -> None:
             ) from error
 
 
-def _on_autoencoder(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:
-    """The task of a part that builds on an autoencoder."""
+def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:
+    if part == "vae":
+        return VaeTask(device)
+    if part == "judge":
+        pictures = picture_store(reuse=preset.judge_reuse, seed=seed, device=device, shard=preset.shard // VIEWS)
+        return JudgeTask(pictures, device, preset.calibration)
+    vae = _autoencoder(out).to(device).eval().requires_grad_(False)
+    if part == "decoder":
+        return DecoderTask(vae, device)
+    encoder = fingerprint({"encoder": vae.encoder, "quant_conv": vae.quant_conv}, {})
+    folder = out / "latents"
+    latents = latent_store(
+        vae, encoder, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=preset.shard
+    )
+    return DiffusionTask(vae, latents, device, seed)
+
+
+def _autoencoder(out: Path) -> AutoencoderKL:
+    """The one of this run, or the one that ships."""
     folder = next((path for path in (out / "vae" / "export", WEIGHTS / "model" / "vae") if path.is_dir()), None)
     if folder is None:
         raise ModelError(f"There is no autoencoder in {out}; run 'imagic menagerie train vae' first.")
     vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
-    vae = cast(AutoencoderKL, vae).to(device).eval().requires_grad_(False)
-    if part == "decoder":
-        return DecoderTask(vae, device)
-    encoder = fingerprint({"encoder": vae.encoder, "quant_conv": vae.quant_conv}, {})
-    judging = part == "judge"
-    store = LatentStore(
-        vae,
-        encoder,
-        reuse=preset.judge_reuse if judging else preset.reuse,
-        seed=seed,
-        folder=out / "latents",
-        device=device,
-        shard=preset.shard,
-        all_combinations=judging,
-    )
-    return JudgeTask(vae, store, device, preset.calibration) if judging else DiffusionTask(vae, store, device, seed)
+    return cast(AutoencoderKL, vae)

@@ -21,7 +21,7 @@ from imagic.core.noise import Prediction, add_noise, training_target
 from imagic.core.seeds import derive
 from imagic.menagerie.captions import caption
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
-from imagic.menagerie.training.latents import LatentStore
+from imagic.menagerie.training.shards import ShardStore
 from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
@@ -83,7 +83,7 @@ class DiffusionTask:
     name = "diffusion"
 
     def __init__(
-        self, vae: AutoencoderKL, store: LatentStore, device: torch.device | str = "cpu", seed: int = 0
+        self, vae: AutoencoderKL, store: ShardStore, device: torch.device | str = "cpu", seed: int = 0
     ) -> None:
         self.vae, self.store, self.device, self.seed = vae, store, device, seed
         self.tokenizer = build_tokenizer()
@@ -96,7 +96,8 @@ class DiffusionTask:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        scenes, z0 = self.store.batch(step, batch)
+        scenes, latents = self.store.batch(step, batch)
+        z0 = latents.to(self.device).float()
         rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
         texts = ["" if rng.random() < EMPTY_SHARE else caption(scene, rng) for scene in scenes]
         # Stratified times: one in each of `batch` equal parts of the schedule.

@@ -1,8 +1,8 @@
 """Training of the judge: facts by cross-entropy, individuals by contrast.
 
 Each trio gives a positive pair (one individual in two postures) and the hardest of negatives (another individual with
-the same facts in the same place); the other trios of the batch are the easy ones. Noise on the latents keeps the judge
-steady on pictures that no renderer has drawn.
+the same facts in the same place); the other trios of the batch are the easy ones. Its scenes are of every combination
+of facts: an instrument that knew which combinations exist would use that as evidence.
 """
 
 from __future__ import annotations
@@ -13,55 +13,61 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
 from imagic.menagerie.facts import FACTS, facts
-from imagic.menagerie.judge import FILE, Judge, Reader, build_reader
+from imagic.menagerie.judge import FILE, Judge, Reader
 from imagic.menagerie.scenes import Scene
-from imagic.menagerie.training.latents import LatentStore
+from imagic.menagerie.training.augment import MIRRORED, augment
+from imagic.menagerie.training.shards import SHARD, ShardStore
 from imagic.menagerie.training.world import VIEWS, draw, tile, trio
 
 TEMPERATURE = 0.1
 IDENTITY_WEIGHT = 0.3
-NOISE = 0.25  # largest standard deviation of the noise, in latent units
 CALIBRATION = 256  # trios
 CALIBRATION_SEED = 10**7  # above the seeds of any training run
 
 
+def picture_store(
+    *, reuse: int, seed: int, device: torch.device | str = "cpu", shard: int = SHARD // VIEWS
+) -> ShardStore:
+    """Trios of every combination of facts, and their pictures (N, 3, 128, 128) in bytes."""
+
+    def make(scenes: list[Scene]) -> Tensor:
+        return ((draw(scenes, device) + 1) * 127.5).round().byte()
+
+    return ShardStore(
+        lambda number: trio(number, held_out=None), make, views=VIEWS, reuse=reuse, seed=seed, shard=shard
+    )
+
+
 class JudgeTask:
-    """Facts and individuals from latents."""
+    """Facts and individuals from pictures."""
 
     name = "judge"
 
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        store: LatentStore,
-        device: torch.device | str = "cpu",
-        calibration: int = CALIBRATION,
-    ) -> None:
+    def __init__(self, store: ShardStore, device: torch.device | str = "cpu", calibration: int = CALIBRATION) -> None:
         """calibration: the trios from which the threshold of the individuals is set at the end."""
-        self.vae, self.store, self.device, self.calibration = vae, store, device, calibration
-        self.reader = build_reader(vae)
+        self.store, self.device, self.calibration = store, device, calibration
+        self.reader = Reader()
 
     def networks(self) -> dict[str, nn.Module]:
         return {"reader": self.reader}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        scenes, latents = self.store.trios(step, batch)
-        level = NOISE * torch.rand(len(latents), 1, 1, 1, generator=noise)
-        latents = latents + (level * torch.randn(latents.shape, generator=noise)).to(latents.device)
-        logits, embedding = self.reader(latents.contiguous(memory_format=torch.channels_last))
-        wanted = labels(scenes, latents.device)
+        scenes, pictures = self.store.batch(step, batch)
+        images, mirrored = augment(pictures.to(self.device).float() / 127.5 - 1, VIEWS, noise)
+        logits, embedding = self.reader(images)
+        wanted = labels(scenes, mirrored.tolist(), images.device)
         reading = torch.stack([F.cross_entropy(logits[name], wanted[name]) for name in FACTS]).mean()
         contrast = identity_loss(embedding)
-        right = torch.stack([logits[name].argmax(1) == wanted[name] for name in FACTS])
+        right = {name: (logits[name].argmax(1) == wanted[name]).float().mean().item() for name in FACTS}
         loss = reading + IDENTITY_WEIGHT * contrast
         return loss, {
             "loss": loss.item(), "reading": reading.item(), "contrast": contrast.item(),
-            "right": right.float().mean().item(), "triplets": triplets_right(embedding).mean().item(),
+            "right": sum(right.values()) / len(right), "species": right["species"],
+            "triplets": triplets_right(embedding).mean().item(),
         }  # fmt: skip
 
     def sheet(self, networks: Mapping[str, nn.Module]) -> Image.Image:
@@ -70,14 +76,17 @@ class JudgeTask:
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        judge = Judge(self.vae, cast(Reader, networks["reader"]), threshold=0.0)
+        judge = Judge(cast(Reader, networks["reader"]), threshold=0.0)
         judge.threshold = calibrate(judge, self.device, self.calibration)
         judge.save(folder / FILE)
 
 
-def labels(scenes: list[Scene], device: torch.device) -> dict[str, Tensor]:
-    """The index of each fact's value: name -> (B,)."""
+def labels(scenes: list[Scene], mirrored: list[bool], device: torch.device) -> dict[str, Tensor]:
+    """The index of each fact's value, as the pictures show it: name -> (B,). A mirrored animal faces the other way."""
     found = [facts(scene) for scene in scenes]
+    for fact, turned in zip(found, mirrored, strict=True):
+        if turned:
+            fact["facing"] = MIRRORED.get(fact["facing"], fact["facing"])
     return {
         name: torch.tensor([values.index(fact[name]) for fact in found], device=device)
         for name, values in FACTS.items()
