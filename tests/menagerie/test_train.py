@@ -77,7 +77,7 @@ def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_train
     task = make("diffusion", 0)
     assert isinstance(task, DiffusionTask)
     list(loop.train(task, Plan(steps=2, batch=3, learning_rate=1e-3), tmp_path))
-    networks = loop.load_averaged(task, tmp_path / CHECKPOINT)
+    networks = tiny.averaged(task, tmp_path / CHECKPOINT)
     backbone = load(tmp_path / "export", "cpu")
     assert backbone.image_size == 128
     texts = ["a sitting dog", "a red bird on the snow"]
@@ -93,7 +93,7 @@ def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_train
 def test_a_run_begins_with_an_exported_model(small: None, tmp_path: Path) -> None:
     task = make("diffusion", 0)
     list(loop.train(task, Plan(steps=1, batch=3, learning_rate=1e-3), tmp_path))
-    exported = loop.load_averaged(task, tmp_path / CHECKPOINT)
+    exported = tiny.averaged(task, tmp_path / CHECKPOINT)
     fresh = make("diffusion", 1)
     begin_with(fresh, tmp_path / "export")
     for name, network in fresh.networks().items():
@@ -165,5 +165,5 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     latents = latent_store(autoencoder, "fixed", reuse=4, seed=1, shard=24)
     task = DiffusionTask(autoencoder, latents)
     before = fixed_loss(task, task.networks())
-    after = fixed_loss(task, loop.load_averaged(task, tmp_path / "diffusion" / CHECKPOINT))
+    after = fixed_loss(task, tiny.averaged(task, tmp_path / "diffusion" / CHECKPOINT))
     assert after < 0.8 * before

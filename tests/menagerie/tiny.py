@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file
+from torch import nn
 
 from imagic.menagerie.training import vae as training_vae
+from imagic.menagerie.training.loop import Task
 
 CHANNELS = (4, 4, 8, 8)
 UNET = {
@@ -28,3 +32,13 @@ def tiny_vae(scaling_factor: float = 1.0) -> AutoencoderKL:
         vae = training_vae.build_vae()
     vae.register_to_config(scaling_factor=scaling_factor)
     return vae.eval().requires_grad_(False)
+
+
+def averaged(task: Task, checkpoint: Path) -> dict[str, nn.Module]:
+    """The task's own networks with the averaged weights of a checkpoint, in full precision."""
+    networks = {name: network.eval().requires_grad_(False) for name, network in task.networks().items()}
+    tensors = load_file(checkpoint)
+    for name, network in networks.items():
+        prefix = f"averaged/{name}/"
+        network.load_state_dict({key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)})
+    return networks

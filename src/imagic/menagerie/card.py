@@ -179,8 +179,8 @@ LIMITS = f"""## Limits
   belonged to this world. How well a method edits photographs cannot be concluded from it.
 - Texts are plain English in the words of its captions. Other words are spelt in pieces and mean nothing to it; what
   goes beyond about {MAX_WORDS} words is cut off.
-- The judge looks through a copy of the autoencoder's own encoder, so what the encoder does not see, the judge does not
-  miss; and the held-out scenes come from the same renderer as the others.
+- The judge has learned from pictures of the renderer, softened and noised; it may misread what no renderer draws. The
+  held-out scenes come from the same renderer as the others.
 """
 
 BIAS = f"""## Bias

@@ -73,14 +73,9 @@ def score(
     return scores
 
 
-def score_reading(judge: Judge, backbone: Backbone | None, count: int) -> list[Score]:
-    """How often the judge reads each fact of held-out renders and tells individuals apart; with a backbone also the
-    PSNR of the autoencoder's round trip, and how often facts and individual survive it. count: scenes, in trios."""
-    return _result(_reading(judge, backbone, count))
-
-
-def _reading(judge: Judge, backbone: Backbone | None, count: int) -> Generator[int, None, list[Score]]:
-    """Yields how many scenes are done."""
+def _reading(judge: Judge, backbone: Backbone, count: int) -> Generator[int, None, list[Score]]:
+    """How often the judge reads each fact of `count` held-out renders (in trios) and tells individuals apart; the PSNR
+    of the autoencoder's round trip, and how often facts and individual survive it. Yields how many scenes are done."""
     tally = _Tally()
     trios = max(1, count // VIEWS)
     for first in range(0, trios, CHUNK // VIEWS):
@@ -96,12 +91,11 @@ def _reading(judge: Judge, backbone: Backbone | None, count: int) -> Generator[i
         near = (one * two).sum(1)
         tally.add(HARD_TRIPLETS, ALL, (near > (one * other).sum(1)).tolist())
         tally.add(EASY_TRIPLETS, ALL, (near > (one * stranger).sum(1)).tolist())
-        if backbone:
-            with torch.no_grad():
-                back = backbone.decode(backbone.encode(images.to(backbone.device))).cpu()
-            tally.add(PSNR, ALL, [_psnr(a, b) for a, b in zip(images, back, strict=True)])
-            tally.compare(KEEPS, judge.read(back), read)
-            tally.add(INDIVIDUAL, ALL, judge.same_individual(images, back).tolist())
+        with torch.no_grad():
+            back = backbone.decode(backbone.encode(images.to(backbone.device))).cpu()
+        tally.add(PSNR, ALL, [_psnr(a, b) for a, b in zip(images, back, strict=True)])
+        tally.compare(KEEPS, judge.read(back), read)
+        tally.add(INDIVIDUAL, ALL, judge.same_individual(images, back).tolist())
         yield VIEWS * seeds.stop
     return tally.scores()
 

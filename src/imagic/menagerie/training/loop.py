@@ -134,17 +134,6 @@ def train(task: Task, plan: Plan, out: Path, device: torch.device | str = "cpu")
     task.export(averaged, out / "export")
 
 
-def load_averaged(task: Task, checkpoint: Path) -> dict[str, nn.Module]:
-    """The averaged networks of a checkpoint, for use while or after training."""
-    networks = {name: network.eval().requires_grad_(False) for name, network in task.networks().items()}
-    with safe_open(checkpoint, "pt") as file:
-        for name, network in networks.items():
-            prefix = f"averaged/{name}/"
-            keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
-            network.load_state_dict({key.removeprefix(prefix): file.get_tensor(key) for key in keys})
-    return networks
-
-
 def _average(averaged: Mapping[str, nn.Module], networks: Mapping[str, nn.Module], decay: float) -> None:
     for name, network in networks.items():
         targets = [p.detach() for p in averaged[name].parameters()]
