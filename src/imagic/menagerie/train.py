@@ -64,7 +64,7 @@ PRESETS = {
             "vae": Plan(steps=1800, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
             "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
             "judge": Plan(steps=4000, batch=96, learning_rate=2e-3, warmup=100, cooldown=0.6, ema=0.998),
-            "diffusion": Plan(steps=8000, batch=128, learning_rate=2e-3, warmup=100, cooldown=0.3, ema=0.9995),
+            "diffusion": Plan(steps=16000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.3, ema=0.9995),
         },
         reuse=6,
         judge_reuse=4,
