@@ -9,17 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagic.api import Edited, Fit, edit, fit, load_model
+    from imagic.api import Edited, Fit, edit, find_mask, fit, load_model
     from imagic.core.errors import ImagicError
     from imagic.core.types import Progress
 
 __version__ = "0.1.0"
-__all__ = ["Edited", "Fit", "ImagicError", "Progress", "__version__", "edit", "fit", "load_model"]
+__all__ = ["Edited", "Fit", "ImagicError", "Progress", "__version__", "edit", "find_mask", "fit", "load_model"]
 
 _HOMES = {
     "Edited": "imagic.api",
     "Fit": "imagic.api",
     "edit": "imagic.api",
+    "find_mask": "imagic.api",
     "fit": "imagic.api",
     "load_model": "imagic.api",
     "ImagicError": "imagic.core.errors",

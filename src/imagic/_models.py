@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 
@@ -21,15 +22,32 @@ def load_model(
     name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    variant: str = "",
+    revision: str = "",
+    loras: Sequence[str] = (),
+    allow_pickle: bool = False,
+    quantise_text: str = "",
+    offload: bool = False,
 ) -> Backbone:
     """A loaded model.
 
-    name_or_path: "menagerie" (bundled), or a local folder in a diffusers pipeline layout.
-    device: "cpu", "cuda", ...; None takes a CUDA device where there is one.
-    dtype: of the weights, "float32" (as None), "float16" or "bfloat16".
-    Raises ModelError for a model that cannot be found or loaded, OptionError for a device or dtype that cannot be used.
+    name_or_path: "menagerie" (bundled) or another alias, a local folder in a diffusers pipeline layout, a .safetensors
+    file, or the id of a model on the Hugging Face hub, which is then downloaded.
+    device: "cpu", "cuda", "mps", "xpu", ...; None takes an accelerator where there is one.
+    dtype: of the weights, "float32", "float16" or "bfloat16"; None is float32, but bfloat16 for a network of more than
+    a thousand million parameters on an accelerator.
+    config: for a single file, the model whose configs and tokenizers belong to it; None is the folder of its name
+    beside it. variant: of the weight files, such as "fp16". revision: of a model on the hub. loras: LoRA files, each
+    "path" or "path:weight". allow_pickle: read pickled weights too, which may run code.
+    quantise_text: T5 text encoders to "8bit" or "4bit". offload: text encoders and autoencoder stay on the CPU until
+    they are used.
+    Raises ModelError for a model that cannot be found or loaded, OptionError for a device, dtype or other option that
+    cannot be used.
     """
     from imagic.backbones import loading
+    from imagic.backbones.plan import Lora
 
     try:
         chosen = None if device is None else torch.device(device)
@@ -40,12 +58,28 @@ def load_model(
         if dtype not in DTYPES:
             raise OptionError(f"The dtype must be one of {', '.join(DTYPES)}, not '{dtype}'.")
         dtype = DTYPES[dtype]
-    return loading.load(os.fspath(name_or_path), chosen, dtype or torch.float32)
+    return loading.load(
+        os.fspath(name_or_path),
+        chosen,
+        dtype,
+        config=None if config is None else os.fspath(config),
+        variant=variant,
+        revision=revision,
+        loras=[Lora.parse(each) for each in loras],
+        allow_pickle=allow_pickle,
+        quantise=quantise_text,
+        offload=offload,
+    )
 
 
-def loaded(model: Model, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
-    """A loaded model as it is, a name or path loaded."""
-    return load_model(model, device, dtype) if isinstance(model, (str, os.PathLike)) else model
+def loaded(
+    model: Model,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    loading: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """A loaded model as it is, a name or path loaded. loading: further keywords of load_model."""
+    return load_model(model, device, dtype, **(loading or {})) if isinstance(model, (str, os.PathLike)) else model
 
 
 def text_warnings(backbone: Backbone, text: str) -> tuple[str, ...]:

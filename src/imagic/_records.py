@@ -49,14 +49,17 @@ def of_fit(
     )
 
 
-def of_image(fitted: Record, candidate: Candidate, options: Any, target_text: str, plain: bool) -> Record:
-    """The record of one result. options: an instance of the method's EditOptions."""
+def of_image(
+    fitted: Record, candidate: Candidate, options: Any, target_text: str, plain: bool, masked: Mapping[str, Any]
+) -> Record:
+    """The record of one result. options: an instance of the method's EditOptions. masked: a mask's fields, or none."""
     made = {
         "edit_options": portable(asdict(options)),
         "target_text": target_text,
         "seed": candidate.seed,
         "strength": float(candidate.strength),
         "plain": plain,
+        **masked,
     }
     return fitted.model_copy(update=made)
 

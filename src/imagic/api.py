@@ -10,16 +10,21 @@ import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import torch
+
 from imagic import _records
+from imagic._masking import MASK_OPTIONS, Masking, MaskSource, masking, search_mask, works_within_masks
 from imagic._models import DEFAULT_MODEL, Model, load_model, loaded, text_warnings
 from imagic._results import Edited, Fit, output_paths
 from imagic.core import registry
 from imagic.core.errors import ModelError, OptionError, TextError
 from imagic.core.frame import Box, Frame
 from imagic.core.images import Picture, Source, as_picture
-from imagic.core.options import build_options
+from imagic.core.masks import Mask, as_mask
+from imagic.core.options import build_options, strength_name
 from imagic.core.provenance import Record
 from imagic.core.seeds import SEED_LIMIT
+from imagic.core.text_mask import EMPTY, MaskOptions
 from imagic.core.types import Backbone, EditResult, FitRequest, Method, Progress
 
 __all__ = [
@@ -29,16 +34,20 @@ __all__ = [
     "Fit",
     "check_text",
     "edit",
+    "edit_options",
+    "find_mask",
     "finish",
     "fit",
     "load_model",
+    "masking",
     "output_paths",
     "redo",
     "split_options",
     "text_warnings",
+    "works_within_masks",
 ]
 
-Eta: TypeAlias = "Literal['auto'] | float | Sequence[float]"
+Strength: TypeAlias = "Literal['auto'] | float | Sequence[float]"
 OnProgress: TypeAlias = Callable[[Progress], None]
 T = TypeVar("T")
 
@@ -88,10 +97,12 @@ def edit(
     image: Source | Fit,
     text: str | None = None,
     *,
-    eta: Eta = "auto",
+    strength: Strength = "auto",
+    eta: Strength = "auto",
     seed: int = 0,
     num_seeds: int = 1,
     plain: bool = False,
+    mask: MaskSource | None = None,
     options: Mapping[str, Any] | None = None,
     model: Model | None = None,
     method: str | None = None,
@@ -104,10 +115,13 @@ def edit(
 
     image: as for `fit`, or a Fit, which saves the expensive part.
     text: what the result shows; for a Fit, None is the text that it was made for.
-    eta: the strength; "auto" finds one for each seed; several numbers give an image each.
+    strength: how far the edit goes, see the method's option of that name; "auto" is the method's own choice (imagic
+    finds one for each seed); several numbers give an image each. eta: the same under Imagic's name.
     seed: of the first image, and of the fit. num_seeds: how many, counting upwards.
     plain: enlarge the model's result, instead of laying the change over the input.
-    options: the method's options by name, of fitting and editing.
+    mask: where the picture may change: an image of any size, white = may change, or "auto", which finds it by the texts
+    as DiffEdit does; outside it the input's pixels stay.
+    options: the method's options by name, of fitting and editing, and those of masks (core.text_mask.MaskOptions).
     model, method, preset, source_text, crop: as for `fit`; not with a Fit.
     Raises an ImagicError as `fit`, before any work where it can.
     """
@@ -119,17 +133,20 @@ def edit(
     fit_values, edit_values = split_options(editor, options or {})
     if isinstance(image, Fit) and fit_values:
         raise OptionError(f"Options of fitting, which is done already: {', '.join(fit_values)}; fit again.")
-    edit_values |= _strength_values(editor, eta)
     if isinstance(image, Fit) and text is not None and text != image.record.target_text:
         check_text(text)
         edit_values |= _target_values(editor, text)
-    chosen: Any = build_options(editor.EditOptions, edit_values)
+    chosen = edit_options(editor, edit_values, strength, eta)
     seeds = _seeds(seed, num_seeds)
-    if not isinstance(image, Fit):
+    if isinstance(image, Fit):
+        masked = masking(mask, editor, edit_values, image.picture, image.frame.box)
+    else:
         if text is None:
             raise TextError("An edit needs a text: describe the edited picture.")
+        picture = as_picture(image)
+        masked = masking(mask, editor, edit_values, picture, crop)
         image = fit(
-            image,
+            picture,
             text,
             model=DEFAULT_MODEL if model is None else model,
             method=editor.name,
@@ -140,19 +157,61 @@ def edit(
             options=fit_values,
             on_progress=on_progress,
         )
-    return _edit(image, editor, chosen, text or image.record.target_text, seeds, plain, on_progress)
+    return _edit(image, editor, chosen, text or image.record.target_text, seeds, plain, masked, on_progress)
 
 
-def redo(record: Record, image: Source, *, model: Model | None = None, on_progress: OnProgress | None = None) -> Edited:
+def find_mask(
+    image: Source,
+    text: str,
+    reference_text: str = "",
+    *,
+    model: Model = DEFAULT_MODEL,
+    seed: int = 0,
+    crop: tuple[int, int, int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Mask:
+    """Where a text would change an image, as DiffEdit finds it; to look at, paint over and give to `edit`.
+
+    reference_text: what the input shows, for the text to be compared with; else it is compared with the empty text.
+    options: by name, of core.text_mask.MaskOptions. The rest is as for `fit`.
+    Raises an ImagicError: ImageError, TextError, OptionError, ModelError or AbilityError.
+    """
+    chosen = build_options(MaskOptions, options or {})
+    for each in (text, reference_text) if reference_text else (text,):
+        check_text(each)
+    _seeds(seed, 1)
+    picture, backbone = as_picture(image), loaded(model)
+    box = None if crop is None else Box(*crop)
+    frame = Frame.fit(picture, backbone.image_size, backbone.size_multiple, box)
+    work = search_mask(backbone, frame.to_model(picture), text, reference_text, seed, chosen)
+    found = finish(work, on_progress)[0, 0]
+    texts = [sentence for each in (text, reference_text) for sentence in text_warnings(backbone, each)]
+    empty = () if bool(found.any()) else (EMPTY,)
+    return Mask(frame.mask_to_picture(found), notes=(*picture.notes, *texts, *empty))
+
+
+def redo(
+    record: Record,
+    image: Source,
+    *,
+    mask: Source | Mask | None = None,
+    model: Model | None = None,
+    on_progress: OnProgress | None = None,
+) -> Edited:
     """Make an image again from its record (core.provenance.read_record) and the original input.
 
     On one machine with the same versions the pixels are the same; where a version differs, a warning says so.
-    model: None loads the one that the record names.
-    Raises ImageError for another input, ModelError for another model.
+    mask: the one that was given, if one was. model: None loads the one that the record names.
+    Raises ImageError for another input or mask, ModelError for another model.
     """
     picture = as_picture(image)
     record.check_input(picture)
+    given = None if mask is None else as_mask(mask, picture)
+    record.check_mask(given)
     editor = registry.method(record.method)
+    asked = "auto" if record.mask == "auto" else given
+    masked = masking(asked, editor, record.mask_options, picture, record.frame().box)
     fit_options: Any = build_options(editor.FitOptions, record.fit_options)
     edit_options: Any = build_options(editor.EditOptions, record.edit_options)
     backbone = loaded(record.model if model is None else model)
@@ -161,9 +220,10 @@ def redo(record: Record, image: Source, *, model: Model | None = None, on_progre
     frame = record.frame()
     request = FitRequest(frame.to_model(picture), record.target_text, record.source_text, seed=record.fit_seed)
     fitted = _fit(editor, fit_options, request, picture, frame, backbone, record.preset, on_progress)
-    edited = _edit(fitted, editor, edit_options, record.target_text, (record.seed,), record.plain, on_progress)
+    text, seeds = record.target_text, (record.seed,)
+    edited = _edit(fitted, editor, edit_options, text, seeds, record.plain, masked, on_progress)
     # Strengths that were asked for together are rendered together again, since rounding may depend on the batch.
-    index = min(range(len(edited.etas)), key=lambda i: abs(edited.etas[i] - record.strength))
+    index = min(range(len(edited.strengths)), key=lambda i: abs(edited.strengths[i] - record.strength))
     made = edited.records[index]
     return dataclasses.replace(
         edited,
@@ -174,18 +234,29 @@ def redo(record: Record, image: Source, *, model: Model | None = None, on_progre
 
 
 def split_options(method: Method, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Option values by name, parted into those of fitting and those of editing; a name of both goes to both.
+    """Option values by name, parted into those of fitting and those of editing, to which those of masks belong; a name
+    of both goes to both.
 
     Raises OptionError for a name of neither.
     """
-    of_fit, of_edit = _names(method.FitOptions), _names(method.EditOptions)
+    of_fit, of_edit = _names(method.FitOptions), _names(method.EditOptions) | MASK_OPTIONS
     if unknown := [name for name in values if name not in of_fit | of_edit]:
-        known = ", ".join(sorted(of_fit | of_edit))
+        known = ", ".join(sorted(of_fit | _names(method.EditOptions)))
         raise OptionError(f"The method '{method.name}' has no option '{unknown[0]}'; it has: {known}.")
     return (
         {name: value for name, value in values.items() if name in of_fit},
         {name: value for name, value in values.items() if name in of_edit},
     )
+
+
+def edit_options(method: Method, values: Mapping[str, Any], strength: Strength, eta: Strength = "auto") -> Any:
+    """The method's options of editing, checked. values: by name; those of masks may be among them, and are left out.
+
+    strength, eta: as for `edit`. Raises OptionError.
+    """
+    of_method = _names(method.EditOptions)
+    own = {name: value for name, value in values.items() if name in of_method}
+    return build_options(method.EditOptions, own | _strength_values(method, strength, eta))
 
 
 def _fit(
@@ -211,23 +282,40 @@ def _edit(
     text: str,
     seeds: Sequence[int],
     plain: bool,
+    masked: Masking | None,
     on_progress: OnProgress | None,
 ) -> Edited:
+    backbone, source_text = fitted.backbone, fitted.record.source_text
+    state = fitted.state if masked is None else masked.into(fitted.state, fitted.frame)
     # One call per seed: an image is then laid over the reconstruction of its own seed, and no other seed of the batch
     # has a part in its rounding, so that it can be made again alone.
     results: list[EditResult] = []
     for seed in seeds:
         label = f"seed {seed}: " if len(seeds) > 1 else ""
-        work = editor.edit(fitted.backbone, fitted.state, options, [seed])
-        results.append(finish(work, on_progress, label))
+        result = finish(editor.edit(backbone, state, options, [seed]), on_progress, label)
+        if masked is not None:
+            image = fitted.frame.to_model(fitted.picture)
+            search = masked.onto(result, backbone, image, text, source_text, seed)
+            result = finish(search, on_progress, label)
+        results.append(result)
+    facts = {} if masked is None else masked.facts()
     records = [
-        _records.of_image(fitted.record, candidate, options, text, plain)
+        _records.of_image(fitted.record, candidate, options, text, plain, facts)
         for result in results
         for candidate in result.chosen
     ]
     new_text = () if text == fitted.record.target_text else text_warnings(fitted.backbone, text)
-    sentences = [*fitted.warnings, *new_text, *(sentence for result in results for sentence in result.warnings)]
-    return Edited(fitted, tuple(results), tuple(records), tuple(dict.fromkeys(sentences)))
+    own = [sentence for result in results for sentence in result.warnings]
+    notes = () if masked is None or masked.given is None else masked.given.notes
+    sentences = [*fitted.warnings, *notes, *new_text, *own, *_same_for_all_seeds(results)]
+    return Edited(fitted, tuple(results), tuple(records), tuple(dict.fromkeys(sentences)), masked)
+
+
+def _same_for_all_seeds(results: Sequence[EditResult]) -> tuple[str, ...]:
+    first, *others = ([candidate.image for candidate in result.chosen] for result in results)
+    if not others or not all(torch.equal(a, b) for images in others for a, b in zip(first, images, strict=True)):
+        return ()
+    return ("All seeds gave the same picture, since the method draws no noise here: ask for one seed.",)
 
 
 def finish(work: Generator[Progress, None, T], on_progress: OnProgress | None = None, label: str = "") -> T:
@@ -260,18 +348,25 @@ def _preset(method: Method, name: str) -> Mapping[str, Any]:
     return method.presets[name]
 
 
-def _strength_values(method: Method, eta: Eta) -> dict[str, Any]:
-    """`eta` as the method's options: none for automatic, `eta` for one value, `etas` for several."""
-    if isinstance(eta, str):
-        if eta != "auto":
-            raise OptionError(f"eta must be 'auto', a number or several numbers, not '{eta}'.")
+def _strength_values(method: Method, strength: Strength, eta: Strength) -> dict[str, Any]:
+    """The strength as the method's options: none for automatic, `strength` or `eta` for one value, the plural for
+    several."""
+    asked = [value for value in (strength, eta) if not isinstance(value, str)]
+    for value in (strength, eta):
+        if isinstance(value, str) and value != "auto":
+            raise OptionError(f"A strength must be 'auto', a number or several numbers, not '{value}'.")
+    if not asked:
         return {}
-    values: dict[str, Any] = {"eta": eta} if isinstance(eta, (int, float)) else {"etas": tuple(eta)}
-    if missing := values.keys() - _names(method.EditOptions):
-        raise OptionError(f"The method '{method.name}' has no {', '.join(missing)}; leave it automatic.")
-    if values == {"etas": ()}:
-        raise OptionError("Give at least one eta.")
-    return values
+    if len(asked) > 1:
+        raise OptionError("Give either strength or eta, which are one thing, not both.")
+    name = strength_name(method.EditOptions)
+    if not name:
+        raise OptionError(f"The method '{method.name}' has no strength: leave it out.")
+    if isinstance(asked[0], (int, float)):
+        return {name: asked[0]}
+    if not (several := tuple(asked[0])):
+        raise OptionError("Give at least one strength.")
+    return {f"{name}s": several}
 
 
 def _target_values(method: Method, text: str) -> dict[str, Any]:

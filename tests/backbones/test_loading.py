@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imagic.backbones import loading
-from imagic.core.errors import ModelError
+from imagic.core.errors import ModelError, OptionError
 from tests.conftest import MakePipeline
 
 
@@ -35,6 +35,25 @@ def test_a_folder_is_loaded_through_the_registry(make_pipeline: MakePipeline, tm
     assert backbone.prediction == "v"
 
 
+def test_a_folder_comes_before_a_hub_id_of_its_name(
+    make_pipeline: MakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pipeline().save_pretrained(tmp_path / "someone" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    assert loading.load("someone/tiny", device="cpu").name == "someone/tiny"
+
+
+def test_a_revision_of_what_is_here_is_refused(make_pipeline: MakePipeline, tmp_path: Path) -> None:
+    make_pipeline().save_pretrained(tmp_path)
+    with pytest.raises(OptionError, match="revision belongs to a model of the hub"):
+        loading.load(tmp_path, revision="main")
+
+
+def test_every_alias_names_one_model() -> None:
+    assert not loading.ALIASES.keys() & loading.BUNDLED.keys()
+    assert all(model_id.count("/") == 1 for model_id in loading.ALIASES.values())
+
+
 def test_an_alias_is_a_folder_of_the_package(
     make_pipeline: MakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,8 +66,11 @@ def test_an_alias_is_a_folder_of_the_package(
 
 
 def test_what_is_no_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no model 'someone/something': give menagerie"):
+    with pytest.raises(ModelError, match="There is no model 'someone/something' in the hub's cache"):
         loading.load("someone/something")
+    for name in ("sdxxl", "/nowhere/at/all", "a/b/c", "a b/c", "../x", ""):
+        with pytest.raises(ModelError, match=r"There is no model|has no model_index"):
+            loading.load(name)
     with pytest.raises(ModelError, match=r"has no model_index\.json"):
         loading.load(tmp_path)
     index = tmp_path / "model_index.json"

@@ -10,6 +10,7 @@ from typer.testing import Result
 
 from tests.bench.fakes import FakeSuite
 from tests.cli.conftest import TINY_EDIT, TINY_FIT, Run
+from tests.metrics.tiny import clip_folder
 
 
 @pytest.fixture
@@ -60,3 +61,27 @@ def test_what_is_wrong_is_said_in_one_sentence(bench: Run, run: Run, tmp_path: P
     assert bench("--methods", "copy", "--set", "num_steps=2").exit_code == 2
     (tmp_path / "empty").mkdir()
     assert run("bench", "report", tmp_path / "empty").exit_code == 1
+
+
+def test_metrics_are_measured_in_a_run_and_over_sets_in_a_report(bench: Run, run: Run, tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    clip_folder(clip)
+    weights = ("--metric-weights", f"clip={clip}")
+    bench("--limit", "2", "--methods", "copy", "--metrics", "clip-score, psnr:kept", *weights)
+    table = run("bench", "report", tmp_path / "out", "--sets", "fid:clip,kid:clip", *weights).stdout
+    assert "| memory MiB | clip-score | psnr:kept |" in table
+    assert "\n| method | images | fid:clip | kid:clip |\n" in table
+    report = json.loads(run("bench", "report", tmp_path / "out", "--sets", "fid:clip", *weights, "--json").stdout)
+    assert set(report["lines"][0]["scores"]) >= {"psnr_truth", "clip-score", "psnr:kept"}
+    (score,) = report["sets"]
+    assert (score["label"], score["measure"], score["images"]) == ("copy", "fid:clip", 2)
+    assert score["value"] > 0
+
+
+def test_metrics_that_cannot_be_measured_stop_a_run_before_its_work(bench: Run, tmp_path: Path) -> None:
+    missing = bench("--methods", "copy", "--metrics", "clip-score")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "The weights 'clip' are not given: write clip=PATH after --metric-weights" in missing.stderr
+    assert "name=path" in bench("--methods", "copy", "--metric-weights", "clip").stderr
+    assert not (tmp_path / "out").exists()

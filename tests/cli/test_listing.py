@@ -43,8 +43,10 @@ def test_models_lists_the_bundled_ones(run: Run) -> None:
     listed = json.loads(run("models", "--json").stdout)
     assert listed["version"] == 1
     assert [model["name"] for model in listed["models"]] == ["menagerie"]
-    assert "stable-diffusion" in listed["families"]
-    assert "menagerie" in run("models").stdout
+    assert {"stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux"} <= set(listed["families"])
+    assert listed["aliases"]["sdxl"] == "stabilityai/stable-diffusion-xl-base-1.0"
+    text = run("models").stdout
+    assert all(name in text for name in ("menagerie", *listed["families"], *listed["aliases"]))
 
 
 def test_doctor_reports_each_check_and_exits_by_the_worst(run: Run) -> None:

@@ -3,16 +3,16 @@
 import pytest
 import typer
 
-from imagic.cli.values import parse_crop, parse_eta, parse_settings
+from imagic.cli.values import parse_crop, parse_settings, parse_strength
 
 
 def test_an_eta_is_auto_a_number_or_a_range_with_both_ends() -> None:
-    assert parse_eta("auto") == "auto"
-    assert parse_eta("0.7") == 0.7
-    assert parse_eta("-0.5") == -0.5
-    assert parse_eta("0:1:0.1") == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    assert parse_eta("0:1:0.3") == (0.0, 0.3, 0.6, 0.9)
-    assert parse_eta("0.5:0.5:1") == (0.5,)
+    assert parse_strength("auto") == "auto"
+    assert parse_strength("0.7") == 0.7
+    assert parse_strength("-0.5") == -0.5
+    assert parse_strength("0:1:0.1") == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    assert parse_strength("0:1:0.3") == (0.0, 0.3, 0.6, 0.9)
+    assert parse_strength("0.5:0.5:1") == (0.5,)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_an_eta_is_auto_a_number_or_a_range_with_both_ends() -> None:
 )
 def test_a_wrong_eta_is_a_usage_error(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="--eta"):
-        parse_eta(text)
+        parse_strength(text)
 
 
 def test_a_crop_is_four_whole_numbers() -> None:

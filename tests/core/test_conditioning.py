@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imagic.core.conditioning import Conditioning
+from imagic.core.conditioning import GUIDANCE, Conditioning
 
 
 def bundle(rows: int, seed: int) -> Conditioning:
@@ -65,6 +65,15 @@ def test_to_casts_floats_and_keeps_integers() -> None:
     moved = bundle(1, 0).to("cpu", torch.float16)
     assert moved.tensors["sequence"].dtype == torch.float16
     assert moved.tensors["ids"].dtype == torch.int64
+
+
+def test_guidance_is_set_for_all_rows_and_nothing_else_changes() -> None:
+    bundle = Conditioning({"sequence": torch.randn(2, 3, 4), GUIDANCE: torch.ones(2)}, frozenset({"sequence"}))
+    guided = bundle.guided(3.5)
+    assert torch.equal(guided.tensors[GUIDANCE], torch.full((2,), 3.5))
+    assert guided.tensors["sequence"] is bundle.tensors["sequence"]
+    assert guided.learnable == bundle.learnable
+    assert torch.equal(bundle.tensors[GUIDANCE], torch.ones(2))
 
 
 def test_inconsistent_bundles_are_refused() -> None:

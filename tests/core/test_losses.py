@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler
 
 from imagic.core import seeds
 from imagic.core.losses import Pairs, denoising_loss, fixed_pairs, stratified_pairs, text_agreement
-from imagic.core.noise import Prediction
+from imagic.core.noise import NoiseLevels, Prediction
 from tests.core.fakes import Gaussian, text, vp_levels
 
 SHAPE = (4, 8, 8)
@@ -75,6 +75,24 @@ def test_levels_are_uniform_and_noises_standard() -> None:
     eps = torch.cat([pairs.eps for pairs in drawn])
     assert abs(float(eps.mean())) < 0.02
     assert abs(float(eps.std()) - 1) < 0.02
+
+
+def test_levels_follow_their_density_in_strata() -> None:
+    levels, share = vp_levels(4), torch.tensor([0.5, 0.0, 0.125, 0.375], dtype=torch.float64)
+    dense = NoiseLevels(levels.alpha, levels.sigma, levels.timestep, share)
+    for seed in range(20):
+        pairs = stratified_pairs(8, dense, SHAPE, seeds.generator(seed))
+        assert torch.bincount(pairs.index, minlength=4).tolist() == [4, 0, 1, 3]
+    drawn = torch.cat([stratified_pairs(1, dense, (1, 1, 1), seeds.generator(seed)).index for seed in range(4000)])
+    assert torch.allclose(torch.bincount(drawn, minlength=4) / 4000, share.float(), atol=0.032)  # 4 deviations
+
+
+def test_an_even_density_draws_the_levels_of_none() -> None:
+    levels = vp_levels()
+    even = NoiseLevels(levels.alpha, levels.sigma, levels.timestep, torch.full((1000,), 1e-3, dtype=torch.float64))
+    for seed in range(5):
+        index, plain = (stratified_pairs(64, each, SHAPE, seeds.generator(seed)).index for each in (even, levels))
+        assert (index - plain).abs().max() <= 1  # rounding of the cumulative sum
 
 
 def test_fixed_pairs_depend_on_the_seed_alone() -> None:

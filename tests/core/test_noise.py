@@ -40,6 +40,14 @@ def test_levels_must_be_vectors_of_one_length() -> None:
         NoiseLevels(torch.ones(3), torch.ones(2), torch.ones(3))
 
 
+def test_a_density_has_one_share_for_each_level() -> None:
+    levels, share = vp_levels(10), torch.full((10,), 0.1, dtype=torch.float64)
+    with pytest.raises(ValueError, match="density"):
+        NoiseLevels(levels.alpha, levels.sigma, levels.timestep, share[:9])
+    whole = NoiseLevels(levels.alpha, levels.sigma, levels.timestep, share)
+    assert whole[2:5].density is None
+
+
 def test_levels_can_be_cut() -> None:
     cut = vp_levels()[10:20]
     assert len(cut) == 10

@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor
 
 from imagic.core import seeds
-from imagic.core.conditioning import Conditioning
+from imagic.core.conditioning import GUIDANCE, Conditioning
 from imagic.core.errors import OptionError
 from imagic.core.noise import NoiseLevels, Prediction
 from imagic.core.sampling import LatentProgress, Sampler, ddim_noise_std, invert, predict_guided, sample
@@ -167,6 +167,20 @@ def test_guidance_extrapolates_from_null_to_text() -> None:
     assert torch.allclose(guided, null + 7.5 * (conditional - null), atol=1e-5)
     with pytest.raises(ValueError):
         predict_guided(denoiser, z, 500, TEXT, None, 7.5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_a_model_that_takes_the_scale_runs_once_with_it(scale: float) -> None:
+    class Distilled(Gaussian):
+        def predict(self, z: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+            return super().predict(z, timestep, conditioning) + conditioning.tensors[GUIDANCE].reshape(-1, 1, 1, 1)
+
+    denoiser = Distilled(vp_levels(), Prediction.EPS)
+    bundle = Conditioning({**TEXT.tensors, GUIDANCE: torch.ones(1)}, TEXT.learnable)
+    output = predict_guided(denoiser, start(), 500, bundle, bundle, scale)
+    assert denoiser.calls == [(2, 500.0)]
+    plain = Gaussian(vp_levels(), Prediction.EPS).predict(start(), torch.tensor([500, 500]), TEXT.expand(2))
+    assert torch.allclose(output, plain + scale)
 
 
 def test_gradients_flow_through_a_guided_prediction() -> None:

@@ -21,6 +21,7 @@ from imagic.core.state import (
     pack_change,
     pack_conditioning,
     save_state,
+    state_method,
     unpack_change,
     unpack_conditioning,
 )
@@ -63,6 +64,26 @@ def test_a_round_trip_is_exact(state: State, tmp_path: Path) -> None:
         assert read.tensors[name].dtype == tensor.dtype
         assert torch.equal(read.tensors[name], tensor)
     assert os.listdir(tmp_path) == ["fit.safetensors"]
+
+
+def test_a_state_has_the_order_in_memory_of_a_saved_one(state: State, tmp_path: Path) -> None:
+    """Kernels round by it."""
+    save_state(state, tmp_path / "fit.safetensors")
+    for name, tensor in load_state(tmp_path / "fit.safetensors").tensors.items():
+        assert state.tensors[name].stride() == tensor.stride()
+
+
+def test_the_method_is_read_from_the_header_alone(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "fit.safetensors"
+    save_state(state, path)
+    assert state_method(path) == "imagic"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")  # damage to a tensor is not looked for
+    assert state_method(path) == "imagic"
+    save_file({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    with pytest.raises(StateError, match="no state of imagic"):
+        state_method(tmp_path / "weights.safetensors")
+    with pytest.raises(StateError, match="Cannot read"):
+        state_method(tmp_path / "missing.safetensors")
 
 
 def test_it_is_an_ordinary_safetensors_file(state: State, tmp_path: Path) -> None:

@@ -39,6 +39,20 @@ def settings(config: Mapping[str, Any], owner: type) -> dict[str, Any]:
     }
 
 
+def part_facts(modules: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of each network by name: models of diffusers and of transformers."""
+    return {
+        name: settings(module.config, type(module)) if hasattr(module, "register_to_config") else _text_settings(module)
+        for name, module in modules.items()
+    }
+
+
+def _text_settings(text_encoder: Any) -> dict[str, Any]:
+    """A transformers model's settings that differ from their defaults, without those that say how it was saved."""
+    written = {"transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path"}
+    return {name: value for name, value in text_encoder.config.to_diff_dict().items() if name not in written}
+
+
 def _plain(value: Any) -> Any:
     """Arrays and tuples as lists, as JSON would have them."""
     if hasattr(value, "tolist"):

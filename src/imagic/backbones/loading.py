@@ -1,70 +1,136 @@
-"""From what the user names to a loaded model: the bundled alias, or a local folder in a diffusers pipeline layout.
+"""From what the user names to a loaded model: an alias, a local folder in a diffusers pipeline layout, a single-file
+checkpoint, or the id of a model on the Hugging Face hub.
 
 The folder's model_index.json names its pipeline class; the family of that name is found among the entry points.
 """
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from imagic.backbones import hub
+from imagic.backbones.placement import default_device
+from imagic.backbones.plan import LoadPlan, Lora
+from imagic.backbones.reading import REFUSAL
 from imagic.core import registry
 from imagic.core.errors import ModelError, OptionError
 from imagic.core.types import Backbone
 
 # Alias -> folder inside the installed package.
 BUNDLED = {"menagerie": "menagerie/weights/model"}
+# Alias -> id on the hub, downloaded when it is named.
+ALIASES = {
+    "sd1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3.5-medium": "stabilityai/stable-diffusion-3.5-medium",
+    "sd3.5-large": "stabilityai/stable-diffusion-3.5-large",
+    "flux-dev": "black-forest-labs/FLUX.1-dev",
+}
+# Endings of single-file checkpoints; all but the first are pickles.
+FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
 class Loader(Protocol):
-    """What an entry point of the group imagic.backbones is: it loads one family from a local pipeline folder."""
+    """What an entry point of the group imagic.backbones is: it loads one family. The folder is local and complete."""
 
-    def __call__(
-        self, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, autocast: torch.dtype | None
-    ) -> Backbone: ...
+    def __call__(self, plan: LoadPlan) -> Backbone: ...
 
 
 def load(
     name_or_path: str | Path,
     device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     autocast: torch.dtype | None = None,
+    *,
+    config: str | Path | None = None,
+    variant: str = "",
+    revision: str = "",
+    loras: Sequence[Lora] = (),
+    allow_pickle: bool = False,
+    quantise: str = "",
+    offload: bool = False,
 ) -> Backbone:
     """Load a model.
 
-    name_or_path: an alias (see BUNDLED) or a local folder with a model_index.json.
-    device: None takes a CUDA device where there is one, else the CPU. dtype: of the weights. autocast: a lower
-    precision for the denoiser's arithmetic, say torch.bfloat16; None for none.
-    Raises ModelError when there is no such model, or none that can be loaded.
+    name_or_path: an alias, a folder, a file or a hub id (see `locate`).
+    device: None takes an accelerator where there is one, else the CPU. dtype: of the weights; None is float32, but
+    bfloat16 for large networks on an accelerator. autocast: a lower precision for the network's arithmetic, say
+    torch.bfloat16; None for none.
+    config: for a single file, the model whose configs and tokenizers belong to it, named like a model; None is the
+    folder of the file's name beside it. The others: see LoadPlan.
+    Raises ModelError when there is no such model, or none that can be loaded, and OptionError.
     """
-    folder = locate(name_or_path)
-    loader: Loader = _family(folder)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return loader(folder, name=str(name_or_path), device=chosen, dtype=dtype, autocast=autocast)
+    source = locate(name_or_path, variant=variant, revision=revision, allow_pickle=allow_pickle)
+    file = source if source.is_file() else None
+    if file is not None:
+        beside = file.with_suffix("")
+        if config is None and not beside.is_dir():
+            raise ModelError(
+                f"'{file.name}' holds weights alone: name a folder with the configs and tokenizers of its kind (config,"
+                f" --config), or put one named '{beside.name}' beside it."
+            )
+        source = locate(config or beside, variant="", revision="", allow_pickle=allow_pickle)
+    elif config is not None:
+        raise OptionError("A config belongs to a single-file checkpoint: leave it out.")
+    plan = LoadPlan(
+        name=str(name_or_path),
+        folder=source,
+        file=file,
+        variant=variant if file is None else "",
+        loras=tuple(loras),
+        allow_pickle=allow_pickle,
+        quantise=quantise,
+        device=default_device() if device is None else torch.device(device),
+        dtype=dtype,
+        autocast=autocast,
+        offload=offload,
+    )
+    return _family(plan)(plan)
 
 
-def locate(name_or_path: str | Path) -> Path:
-    """The local folder behind a name. Nothing is downloaded: a hub id must be fetched first and given as a folder."""
+def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", allow_pickle: bool = False) -> Path:
+    """The local folder or single file behind a name.
+
+    A path that exists comes first; an alias or a hub id, which has exactly one slash, is fetched unless the hub's cache
+    has it. Raises ModelError, and OptionError for a revision of what is no model of the hub.
+    """
     name = str(name_or_path)
     if name in BUNDLED:
         folder = Path(str(files("imagic"))) / BUNDLED[name]
         if not (folder / "model_index.json").is_file():
             raise ModelError(f"The bundled model '{name}' is missing from this installation; install imagic again.")
         return folder
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+    path = Path(name).expanduser()
+    if path.exists() and revision:
+        raise OptionError(f"A revision belongs to a model of the hub, and '{name}' is here: leave it out.")
+    if path.is_file():
+        return _checked_file(path, allow_pickle)
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise ModelError(f"The folder '{name}' has no model_index.json: it is not a diffusers pipeline.")
+        return path
+    model_id = ALIASES.get(name, name)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model_id, re.ASCII):
+        known = ", ".join((*BUNDLED, *ALIASES))
         raise ModelError(
-            f"There is no model '{name}': give {' or '.join(BUNDLED)}, or a local folder in a diffusers pipeline layout"
-            " (models of the hub must be downloaded to a folder first)."
+            f"There is no model '{name}': give one of {known}, a folder in a diffusers pipeline layout, a .safetensors"
+            " file, or the id of a model on the Hugging Face hub (owner/name)."
         )
-    if not (folder / "model_index.json").is_file():
-        raise ModelError(f"The folder '{name}' has no model_index.json: it is not a diffusers pipeline.")
-    return folder
+    return hub.fetch(model_id, variant=variant, revision=revision, allow_pickle=allow_pickle)
+
+
+def _checked_file(path: Path, allow_pickle: bool) -> Path:
+    if path.suffix.lower() not in FILES:
+        raise ModelError(f"'{path.name}' is no checkpoint: give a .safetensors file.")
+    if path.suffix.lower() != FILES[0] and not allow_pickle:
+        raise ModelError(f"'{path.name}' was not loaded: {REFUSAL}.")
+    return path
 
 
 def family_name(pipeline_class: str) -> str:
@@ -73,13 +139,10 @@ def family_name(pipeline_class: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])", "-", stem).lower()
 
 
-def _family(folder: Path) -> Loader:
-    index = folder / "model_index.json"
+def _family(plan: LoadPlan) -> Loader:
+    pipeline_class = plan.index["_class_name"]
     try:
-        pipeline_class = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
         loader: Loader = registry.find(registry.Group.BACKBONES, family_name(pipeline_class))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"'{index}' does not name a pipeline class; the model's folder is damaged.") from error
     except OptionError as error:
         known = ", ".join(registry.names(registry.Group.BACKBONES)) or "none"
         raise ModelError(f"Models of the kind {pipeline_class} are not supported; known families: {known}.") from error

@@ -20,8 +20,8 @@ from imagic.core import seeds
 from imagic.core.errors import OptionError, StateError
 from imagic.core.types import TuningPlan, WeightChange
 
-# diffusers' names of the projections of an attention layer.
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+# diffusers' names of the projections of an attention layer, and of a transformer's for its text.
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ progress that writes rows and pictures under `out`; `markdown(load(out))` is the
 """
 
 from imagic.bench.catalogue import entries, names
+from imagic.bench.measures import Measure, open_measures
 from imagic.bench.report import load, markdown, summarise
 from imagic.bench.runner import Shard, Summary, run
+from imagic.bench.sets import SetScore, score_sets
 from imagic.bench.sheet import contact_sheet
 from imagic.bench.suites import SUITES, open_suite
 from imagic.bench.types import Entry, Item, Judge, Pictures, Suite
@@ -16,7 +18,9 @@ __all__ = [
     "Entry",
     "Item",
     "Judge",
+    "Measure",
     "Pictures",
+    "SetScore",
     "Shard",
     "Suite",
     "Summary",
@@ -25,7 +29,9 @@ __all__ = [
     "load",
     "markdown",
     "names",
+    "open_measures",
     "open_suite",
     "run",
+    "score_sets",
     "summarise",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,11 @@ SCORES = (
 )
 
 
+def measures_of(rows: Iterable[Row]) -> dict[str, str]:
+    """The metrics that were asked for beside the runner's own, by name, and the weights that they used."""
+    return {name: weights for row in rows for name, weights in row.get("measures", {}).items()}
+
+
 def _line(label: str, group: str, rows: Sequence[Row]) -> Line:
     good = [row for row in rows if not row["error"]]
     failed = len(rows) - len(good)
@@ -104,7 +110,10 @@ def _line(label: str, group: str, rows: Sequence[Row]) -> Line:
         delivered=_share((row["delivered"]["success"] for row in good), failed),
         best_eta=_share((_best_of(row) for row in good), failed),
         ceiling=_share((row["ceiling"]["success"] for row in good), 0),
-        scores={name: _centre(statistics.fmean, (row["scores"].get(name) for row in good)) for name in SCORES},
+        scores={
+            name: _centre(statistics.fmean, (row["scores"].get(name) for row in good))
+            for name in (*SCORES, *measures_of(rows))
+        },
         fit_seconds=_centre(statistics.median, (row["seconds"]["fit"] for row in good)),
         edit_seconds=_centre(statistics.median, (row["seconds"]["edit"] for row in good)),
         peak_memory_mib=max(memory, default=None),
@@ -169,17 +178,37 @@ def _number(value: float | None, digits: int) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
+def _significant(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4g}"
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The table, what it was measured on, its legend, and the errors, as Markdown."""
     lines = summarise(rows)
-    cells = [[name for name, _ in COLUMNS], ["---"] * len(COLUMNS)]
-    cells += [[show(line) for _, show in COLUMNS] for line in lines]
+    measures = measures_of(rows)
+    cells = [[*(name for name, _ in COLUMNS), *measures], ["---"] * (len(COLUMNS) + len(measures))]
+    for line in lines:
+        cells.append([*(show(line) for _, show in COLUMNS), *(_significant(line.scores[name]) for name in measures)])
     parts = ["\n".join("| " + " | ".join(row) + " |" for row in cells), LEGEND, _conditions(rows)]
+    if missing := _missing(rows, measures):
+        parts.append("Not available:\n" + "\n".join(missing))
     if unjudged := sum(line.unjudged for line in lines if line.group == ALL):
         parts.append(f"{unjudged} rows could not be judged: the judge misreads what they ask for on the true edit.")
     if errors := [f"- {row['label']} on {row['item']}: {row['error']}" for row in rows if row["error"]]:
         parts.append("Errors:\n" + "\n".join(errors))
     return "\n\n".join(parts) + "\n"
+
+
+def _missing(rows: Sequence[Row], measures: Iterable[str]) -> list[str]:
+    """Per metric that was asked for and reason, how many rows have no value for it; the means leave them out."""
+    counts = Counter(
+        (name, row["not_available"][name])
+        for row in rows
+        if not row["error"]
+        for name in measures
+        if name in row["not_available"]
+    )
+    return [f"- {name}, {count} rows: {reason}" for (name, reason), count in counts.items()]
 
 
 def _conditions(rows: Sequence[Row]) -> str:
@@ -191,5 +220,7 @@ def _conditions(rows: Sequence[Row]) -> str:
         "hardware": (row["hardware"] for row in rows),
         "versions": (", ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows),
         "memory": (row["peak_memory"]["of"] for row in rows),
+        "weights of metrics": (f"{name} {weights}" for name, weights in measures_of(rows).items() if weights),
     }
-    return "\n".join(f"- {name}: {'; '.join(dict.fromkeys(values))}" for name, values in facts.items())
+    listed = {name: "; ".join(dict.fromkeys(values)) for name, values in facts.items()}
+    return "\n".join(f"- {name}: {values}" for name, values in listed.items() if values)

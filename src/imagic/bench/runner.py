@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from imagic.bench import machine, rows, strips
+from imagic.bench.measures import Measure
 from imagic.bench.scores import Context, score
 from imagic.bench.types import Entry, Item, Judge, Suite
 from imagic.core.errors import ImagicError, OptionError, OutputError
@@ -85,15 +86,16 @@ def run(
     seed: int = 0,
     shard: Shard = Shard(),
     retry_failed: bool = False,
+    measures: Sequence[Measure] = (),
 ) -> Generator[Progress, None, Summary]:
     """Every entry on every item of this shard, rows and pictures under `out`.
 
     The same seed serves every item and entry. Progress counts rows; its stage names what is running. Rows with an error
-    count as done unless `retry_failed`.
+    count as done unless `retry_failed`. measures: metrics of each result beside the runner's own distances.
 
     Before any work, raises OptionError for wrong options, AbilityError for a model that cannot serve a method, and
-    OutputError when `out` holds rows made with another suite, model, seed, or with other options of a named method;
-    the suite raises what it needs to load its judge.
+    OutputError when `out` holds rows made with another suite, model, seed, metrics, or with other options of a named
+    method; the suite raises what it needs to load its judge.
     """
     trials = [_checked(entry, backbone) for entry in entries]
     if len({entry.label for entry in entries}) < len(entries):
@@ -102,7 +104,7 @@ def run(
     present = rows.read_rows(out)
     texts = {item.name: item.target_text for item in items}
     for row in present.values():
-        _refuse_mixture(row, trials, suite, texts, backbone, seed)
+        _refuse_mixture(row, trials, suite, texts, backbone, seed, measures)
     path = out / ("rows.jsonl" if shard.count == 1 else f"rows-{shard.index}-of-{shard.count}.jsonl")
     out.mkdir(parents=True, exist_ok=True)
     rows.repair(path)
@@ -120,11 +122,11 @@ def run(
         context: Context | None = None
         for trial in missing[item.name]:
             step = skipped + written
-            row = _frame(item, suite, trial, backbone, seed)
+            row = _frame(item, suite, trial, backbone, seed, measures)
             machine.reset_peak_memory(backbone.device)
             try:
                 context = context or _prepare(item, backbone, judge)
-                row |= yield from _attempt(context, trial, backbone, judge, seed, step, total)
+                row |= yield from _attempt(context, trial, backbone, judge, seed, measures, step, total)
                 row["picture"] = strips.save(out, item.name, trial.entry.label, context, row.pop("image"))
             except ImagicError as error:
                 row |= {"error": str(error)}
@@ -150,7 +152,9 @@ def _checked(entry: Entry, backbone: Backbone) -> _Trial:
     return _Trial(entry, fit_options, edit_options)
 
 
-def _frame(item: Item, suite: Suite, trial: _Trial, backbone: Backbone, seed: int) -> rows.Row:
+def _frame(
+    item: Item, suite: Suite, trial: _Trial, backbone: Backbone, seed: int, measures: Sequence[Measure]
+) -> rows.Row:
     """What identifies a row and says how it was made, known before the work."""
     return {
         "format": FORMAT,
@@ -163,6 +167,7 @@ def _frame(item: Item, suite: Suite, trial: _Trial, backbone: Backbone, seed: in
         "method": trial.entry.method.name,
         "seed": seed,
         "options": trial.described(),
+        "measures": _described(measures),
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "versions": machine.versions(),
         "hardware": machine.hardware(backbone.device),
@@ -178,18 +183,25 @@ def _refuse_mixture(
     texts: Mapping[str, str],
     backbone: Backbone,
     seed: int,
+    measures: Sequence[Measure],
 ) -> None:
-    """One folder holds one suite, one model, one seed, and each label with one set of options."""
+    """One folder holds one suite, one model, one seed, one set of metrics, and each label with one set of options."""
     same = row["suite"] == suite.name and row["model"]["fingerprint"] == backbone.fingerprint and row["seed"] == seed
     same = same and row["target_text"] == texts.get(row["item"], row["target_text"])
+    same = same and row.get("measures", {}) == _described(measures)
     for trial in trials:
         if row["label"] == trial.entry.label:
             same = same and row["options"] == trial.described()
     if not same:
         raise OutputError(
-            f"The folder holds rows of '{row['label']}' made with another suite, model, seed or other options: "
-            "choose an empty folder."
+            f"The folder holds rows of '{row['label']}' made with another suite, model, seed, metrics or other options:"
+            " choose an empty folder."
         )
+
+
+def _described(measures: Sequence[Measure]) -> dict[str, str]:
+    """What was measured with which weights."""
+    return {measure.label: measure.weights for measure in measures}
 
 
 def _prepare(item: Item, backbone: Backbone, judge: Judge) -> Context:
@@ -201,7 +213,14 @@ def _prepare(item: Item, backbone: Backbone, judge: Judge) -> Context:
 
 
 def _attempt(
-    context: Context, trial: _Trial, backbone: Backbone, judge: Judge, seed: int, step: int, total: int
+    context: Context,
+    trial: _Trial,
+    backbone: Backbone,
+    judge: Judge,
+    seed: int,
+    measures: Sequence[Measure],
+    step: int,
+    total: int,
 ) -> Generator[Progress, None, rows.Row]:
     """Fit, edit and score one item: the rest of its row, and the result under "image"."""
     item, entry = context.item, trial.entry
@@ -214,7 +233,7 @@ def _attempt(
     result, edit_seconds = yield from _timed(editing, stage, step, total, backbone.device)
     return {
         "seconds": {"fit": fit_seconds, "edit": edit_seconds},
-        **score(context, result, judge),
+        **score(context, result, judge, measures),
     }
 
 

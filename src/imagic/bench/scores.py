@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from imagic.bench.measures import Measure
 from imagic.bench.types import Item, Judge, Pictures
 from imagic.bench.verdict import Verdict, judge_images
 from imagic.core.errors import NotAvailable, OptionError
@@ -40,8 +42,8 @@ class Context:
         return cls(item, pictures, roundtrip, ceiling)
 
 
-def score(context: Context, result: EditResult, judge: Judge) -> dict[str, Any]:
-    """The measured part of a row, and the chosen image (3, S, S) under "image".
+def score(context: Context, result: EditResult, judge: Judge, measures: Sequence[Measure] = ()) -> dict[str, Any]:
+    """The measured part of a row, and the chosen image (3, S, S) under "image". measures: see more in the chosen image.
 
     Raises OptionError unless the method chose exactly one image.
     """
@@ -52,7 +54,7 @@ def score(context: Context, result: EditResult, judge: Judge) -> dict[str, Any]:
     images = [chosen.image, delivered, *(each.image for each in result.sweep)]
     with torch.no_grad():
         verdict, finished, *others = judge_images(judge, item, context.pictures.truth, context.roundtrip, images)
-    numbers, reasons = _numbers(context, chosen.image, delivered, result.reconstruction)
+    numbers, reasons = _numbers(context, chosen.image, delivered, result.reconstruction, measures)
     return {
         "image": chosen.image,
         "eta": chosen.strength,
@@ -103,7 +105,7 @@ def _sample(context: Context, image: Tensor) -> Sample:
 
 
 def _numbers(
-    context: Context, image: Tensor, delivered: Tensor, reconstruction: Tensor
+    context: Context, image: Tensor, delivered: Tensor, reconstruction: Tensor, more: Sequence[Measure]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Distances, and the reasons for those that this item has no answer to.
 
@@ -123,6 +125,7 @@ def _numbers(
         "psnr_roundtrip_input": lambda: PSNR()(_sample(context, context.roundtrip)),
         "psnr_reconstruction_input": lambda: PSNR()(rendered),
         "psnr_reconstruction_roundtrip": lambda: PSNR()(replace(rendered, input=context.roundtrip)),
+        **{each.label: functools.partial(each.metric, sample) for each in more},
     }
     numbers, reasons = {}, {}
     for name, measure in measures.items():

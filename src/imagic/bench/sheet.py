@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from imagic.bench.rows import Row
-from imagic.bench.strips import PANELS
+from imagic.bench.strips import PANELS, opened
 from imagic.core.errors import OutputError
 
 CAPTION_HEIGHT = 18
@@ -33,7 +33,7 @@ def contact_sheet(folder: Path, rows: Sequence[Row], label: str, count: int = 4)
     picks = [(rank, row) for rank, chosen in pick(rows, label, count).items() for row in chosen]
     if not picks:
         raise OutputError(f"There is no result of '{label}' in {folder.name} to show: see its errors in the report.")
-    tiles = [(_caption(rank, row), _open(folder, row)) for rank, row in picks]
+    tiles = [(_caption(rank, row), opened(folder, row["picture"])) for rank, row in picks]
     width = max(tile.width for _, tile in tiles)
     sheet = Image.new("RGB", (width, CAPTION_HEIGHT + sum(CAPTION_HEIGHT + tile.height for _, tile in tiles)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
@@ -51,11 +51,3 @@ def _caption(rank: str, row: Row) -> str:
     missed = [part for part in ("asked", "kept", "individual") if row[part] is False]
     outcome = "success" if row["success"] else f"missed: {', '.join(missed)}" if missed else "not judged"
     return f"{rank} | {row['group']} | {row['target_text']} | eta {row['eta']:.2f} | {outcome}"
-
-
-def _open(folder: Path, row: Row) -> Image.Image:
-    path = folder / row["picture"]
-    if not path.is_file():
-        raise OutputError(f"The picture {row['picture']} is missing: run the benchmark again into an empty folder.")
-    with Image.open(path, formats=["PNG"]) as picture:
-        return picture.convert("RGB")

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from imagic import __version__
-from imagic.cli import bench, doctor, edit, inspection, listing, menagerie
+from imagic.cli import bench, doctor, edit, inspection, listing, mask, menagerie
 from imagic.cli.show import say
 from imagic.core.errors import ImagicError
 
@@ -51,6 +51,7 @@ def root(
 
 app.command("edit")(edit.edit)
 app.command("fit")(edit.fit)
+app.command("mask")(mask.mask)
 app.command("redo")(inspection.redo)
 app.command("inspect")(inspection.inspect)
 app.command("methods")(listing.methods)

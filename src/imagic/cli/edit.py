@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagic.cli import options as given
+from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.naming import beside, free
 from imagic.cli.show import busy, emit_json, progress_bars, warn
-from imagic.cli.values import parse_crop, parse_eta, parse_settings
+from imagic.cli.values import parse_crop, parse_settings, parse_strength
 
 if TYPE_CHECKING:
     from imagic.api import Edited, Fit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from imagic.core.types import Candidate
 
 
+@loads_a_model
 def edit(
     image: given.ImageFile,
     text: Annotated[
@@ -31,7 +33,9 @@ def edit(
     ] = None,
     method: given.Method = None,
     model: given.Model = None,
-    eta: Annotated[str, typer.Option(help="Strength: auto, a number (0.7), or a range (0:1:0.1).")] = "auto",
+    strength: Annotated[
+        str, typer.Option("--strength", "--eta", help="auto, a number (0.7), or a range (0:1:0.1).")
+    ] = "auto",
     seed: given.Seed = 0,
     num_seeds: Annotated[int, typer.Option(help="How many seeds, counting up from --seed.", min=1)] = 1,
     preset: given.Preset = None,
@@ -40,32 +44,48 @@ def edit(
     plain: Annotated[
         bool, typer.Option("--plain", help="Enlarge the model's result instead of laying the change over the input.")
     ] = False,
+    mask: Annotated[
+        str | None,
+        typer.Option(metavar="auto|FILE", help="Where the picture may change: an image (white may), or found by TEXT."),
+    ] = None,
+    feather: given.Feather = None,
+    invert_mask: given.InvertMask = False,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance; 1 is none.")] = None,
     num_steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     sampler: Annotated[str | None, typer.Option(help="See `imagic methods`.")] = None,
+    attention_control: Annotated[
+        bool, typer.Option("--attention-control", help="imagic: hold early attention to the rendering at eta 0.")
+    ] = False,
     settings: given.Settings = None,
     save_state: Annotated[Path | None, typer.Option(help="Keep what was learned in this file.")] = None,
     state: Annotated[Path | None, typer.Option(help="Edit from such a file, without fitting.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet, eta by seed (PNG).")] = None,
-    animate: Annotated[Path | None, typer.Option(help="Write an animation through the etas (GIF or WebP).")] = None,
+    save_mask: Annotated[Path | None, typer.Option(help="Write the mask that was used (PNG).")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet, strength by seed (PNG).")] = None,
+    animate: Annotated[
+        Path | None, typer.Option(help="Write an animation through the strengths (GIF or WebP).")
+    ] = None,
     overwrite: given.Overwrite = False,
     as_json: given.AsJson = False,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Edit a picture as a text says, and print where the result is.
 
     imagic edit dog.png "a sitting dog"
     """
-    strength, box = parse_eta(eta), parse_crop(crop)
+    asked_strength, box = parse_strength(strength), parse_crop(crop)
     flags = {"guidance_scale": guidance_scale, "num_steps": num_steps, "sampler": sampler}
+    flags |= {"attention_control": attention_control or None}
+    flags |= {"mask_feather": feather, "mask_invert": invert_mask or None}
     values = parse_settings(settings or ()) | {name: value for name, value in flags.items() if value is not None}
     if text is None and state is None:
         raise typer.BadParameter("TEXT is missing: describe the result, or give --state.")
     if state is not None and save_state is not None:
         raise typer.BadParameter("--save-state saves a new fit: give it without --state.")
-    if animate is not None and isinstance(strength, float):
-        raise typer.BadParameter("--animate needs several etas: --eta auto or a range.")
+    if animate is not None and isinstance(asked_strength, float):
+        raise typer.BadParameter("--animate needs several strengths: --strength auto or a range.")
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise typer.BadParameter("--sheet writes a .png file.")
@@ -74,16 +94,22 @@ def edit(
     from imagic.core import registry
     from imagic.core.files import check_writable
     from imagic.core.images import read_image
+    from imagic.core.masks import check_mask_output
+    from imagic.core.options import strength_name
     from imagic.core.provenance import check_output
     from imagic.core.sheet import check_sweep_output
+    from imagic.core.state import state_method
 
     if text is not None:
         api.check_text(text)
     picture = read_image(image)
+    editor = registry.method(method or api.DEFAULT_METHOD if state is None else state_method(state))
     named = out is not None and not out.is_dir()
     target = out if out is not None and named else beside(image, text or "edited", out)
-    etas = strength if isinstance(strength, tuple) else (0.0,)  # an automatic eta does not enter the name
-    paths = api.output_paths(target, [(each, seed + index) for index in range(num_seeds) for each in etas])
+    # An automatic strength does not enter the name.
+    strengths = asked_strength if isinstance(asked_strength, tuple) else (0.0,)
+    shots = [(each, seed + index) for index in range(num_seeds) for each in strengths]
+    paths = api.output_paths(target, shots, strength_name(editor.EditOptions))
     paths = paths if named else free(paths)
     for path in paths:
         check_output(path, picture, overwrite)
@@ -92,6 +118,12 @@ def edit(
             check_writable(extra, overwrite)
     if animate is not None:
         check_sweep_output(animate, overwrite)
+    masked = api.masking(mask, editor, values, picture, box)
+    if save_mask is not None:
+        if masked is None and not api.works_within_masks(editor):
+            raise typer.BadParameter("--save-mask needs a mask: give --mask too.")
+        for path in api.output_paths(save_mask, [(0.0, seed + index) for index in range(num_seeds)]):
+            check_mask_output(path, overwrite)
 
     started = time.monotonic()
     shown: list[str] = []
@@ -100,11 +132,12 @@ def edit(
         if asked := [name for name, value in of_fit.items() if value is not None]:
             raise typer.BadParameter(f"The state has its {', '.join(asked)} already: leave that out.")
         with busy("Loading the model"):
-            fitted = api.Fit.load(state, picture, model, device, dtype)
+            fitted = api.Fit.load(state, picture, model, device, dtype, loading)
         edit_values = values
     else:
-        fit_values, edit_values = api.split_options(registry.method(method or api.DEFAULT_METHOD), values)
-        fitted = fit_picture(picture, text or "", model, device, dtype, seed, fit_values, of_fit, shown)
+        fit_values, edit_values = api.split_options(editor, values)
+        api.edit_options(editor, edit_values, asked_strength)  # a wrong one is told before the fit
+        fitted = fit_picture(picture, text or "", model, device, dtype, loading, seed, fit_values, of_fit, shown)
     if save_state is not None:
         fitted.save(save_state, overwrite)
     fit_seconds = time.monotonic() - started
@@ -112,16 +145,18 @@ def edit(
         edited = api.edit(
             fitted,
             text,
-            eta=strength,
+            strength=asked_strength,
             seed=seed,
             num_seeds=num_seeds,
             plain=plain,
+            mask=None if masked is None else masked.given or "auto",
             options=edit_values,
             on_progress=update,
         )
     show_warnings(edited.warnings, shown)
     paths = paths if named else free(paths)
     edited.save_each(paths, overwrite)
+    mask_paths = edited.save_masks(save_mask, overwrite) if save_mask is not None else []
     if sheet is not None:
         edited.sheet(sheet, overwrite)
     if animate is not None:
@@ -129,12 +164,14 @@ def edit(
     if as_json:
         seconds = {"fit": fit_seconds, "edit": time.monotonic() - started - fit_seconds}
         extras = {"state": save_state, "sheet": sheet, "animation": animate}
-        emit_json(describe(edited, paths, seconds) | {name: path and str(path) for name, path in extras.items()})
+        result = describe(edited, paths, seconds) | {"masks": [str(path) for path in mask_paths]}
+        emit_json(result | {name: path and str(path) for name, path in extras.items()})
     else:
         for path in paths:
             typer.echo(path)
 
 
+@loads_a_model
 def fit(
     image: given.ImageFile,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the result will show.")],
@@ -152,6 +189,8 @@ def fit(
     as_json: given.AsJson = False,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Learn a picture once, so that `imagic edit --state` can edit it often; print where the state is."""
     box, values = parse_crop(crop), parse_settings(settings or ())
@@ -168,7 +207,7 @@ def fit(
     started = time.monotonic()
     of_fit = {"method": method, "preset": preset, "source_text": source, "crop": box}
     shown: list[str] = []
-    fitted = fit_picture(picture, text, model, device, dtype, seed, values, of_fit, shown)
+    fitted = fit_picture(picture, text, model, device, dtype, loading, seed, values, of_fit, shown)
     show_warnings(fitted.warnings, shown)
     fitted.save(path, overwrite)
     if as_json:
@@ -184,6 +223,7 @@ def fit_picture(
     model: str | None,
     device: str | None,
     dtype: str | None,
+    loading: Loading,
     seed: int,
     values: Mapping[str, Any],
     of_fit: Mapping[str, Any],
@@ -196,7 +236,7 @@ def fit_picture(
     from imagic import api
 
     with busy("Loading the model"):
-        backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype)
+        backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype, **loading)
     for each in (text, of_fit["source_text"]):
         show_warnings(api.text_warnings(backbone, each) if each else (), shown)
     asked = {name: value for name, value in of_fit.items() if value is not None}
@@ -228,4 +268,5 @@ def describe(edited: Edited, paths: Sequence[Path], seconds: Mapping[str, float]
 def _candidate(candidate: Candidate) -> dict[str, Any]:
     # JSON has no infinity, such as the PSNR of two equal pictures.
     scores = {name: value if math.isfinite(value) else None for name, value in candidate.scores.items()}
-    return {"eta": candidate.strength, "seed": candidate.seed, "scores": scores}
+    # eta: the strength under Imagic's name.
+    return {"strength": candidate.strength, "eta": candidate.strength, "seed": candidate.seed, "scores": scores}

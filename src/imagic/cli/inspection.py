@@ -11,6 +11,7 @@ import typer
 
 from imagic.cli import options as given
 from imagic.cli.edit import describe
+from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.naming import free
 from imagic.cli.show import busy, emit_json, progress_bars, say, warn
 
@@ -18,25 +19,32 @@ if TYPE_CHECKING:
     from imagic.core.images import Picture
 
 
+@loads_a_model
 def redo(
     made: Annotated[Path, typer.Argument(metavar="OUT", help="A picture that imagic made.")],
     image: Annotated[Path, typer.Option(help="The picture that it was made from.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; else beside OUT.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="The mask that it was made with, if one was given.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's folder, where it is not a bundled model.")] = None,
     overwrite: given.Overwrite = False,
     as_json: given.AsJson = False,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Make a picture again from what is written in it, and compare the pixels: exit code 1 where they differ."""
     from imagic import api
     from imagic.core.errors import ImagicError
     from imagic.core.images import read_image
+    from imagic.core.masks import as_mask
     from imagic.core.provenance import check_output, read_record
 
     record = read_record(made)
     picture = read_image(image)
     record.check_input(picture)
+    given_mask = None if mask is None else as_mask(mask, picture)
+    record.check_mask(given_mask)
     path = out or free([made.with_name(f"{made.stem}-redone{made.suffix}")])[0]
     check_output(path, picture, overwrite)
     then = read_image(made)
@@ -44,9 +52,9 @@ def redo(
     # A CPU and a GPU round differently: what was made on the CPU is made again there.
     where = device or ("cpu" if record.device == "cpu" else None)
     with busy("Loading the model"):
-        backbone = api.load_model(model or record.model, where, dtype or record.dtype)
+        backbone = api.load_model(model or record.model, where, dtype or record.dtype, **loading)
     with progress_bars() as update:
-        edited = api.redo(record, picture, model=backbone, on_progress=update)
+        edited = api.redo(record, picture, mask=given_mask, model=backbone, on_progress=update)
     for sentence in edited.warnings:
         warn(sentence)
     edited.save_each([path], overwrite)

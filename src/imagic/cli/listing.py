@@ -75,8 +75,8 @@ def _bounds(option: dict[str, Any]) -> str:
 
 
 def models(as_json: given.AsJson = False) -> None:
-    """List the models that travel in the package, and the families that a folder may hold."""
-    from imagic.backbones.loading import BUNDLED, locate
+    """List the models that travel in the package, the short names of models on the hub, and the families."""
+    from imagic.backbones.loading import ALIASES, BUNDLED, locate
     from imagic.core import registry
     from imagic.core.errors import ModelError
 
@@ -89,9 +89,14 @@ def models(as_json: given.AsJson = False) -> None:
             facts.append({"name": name, "installed": False, "bytes": 0})
     families = registry.names(registry.Group.BACKBONES)
     if as_json:
-        emit_json({"version": 1, "models": facts, "families": list(families)})
+        emit_json({"version": 1, "models": facts, "aliases": ALIASES, "families": list(families)})
         return
     for model in facts:
         state = f"{model['bytes'] / 1e6:.0f} MB" if model["installed"] else "missing; install imagic again"
         typer.echo(f"{model['name']}  (bundled, {state})")
-    typer.echo(f"or --model FOLDER, a folder in a diffusers pipeline layout of the family {', '.join(families)}")
+    for alias, model_id in ALIASES.items():
+        typer.echo(f"{alias}  (downloaded when named, {model_id})")
+    typer.echo(
+        "or --model NAME: a folder in a diffusers pipeline layout, a .safetensors file with --config, or an id on the"
+        f" Hugging Face hub; of the family {', '.join(families)}"
+    )

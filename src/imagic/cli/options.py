@@ -10,7 +10,8 @@ import typer
 ImageFile: TypeAlias = Annotated[Path, typer.Argument(help="The picture to edit.", metavar="IMAGE", show_default=False)]
 Method: TypeAlias = Annotated[str | None, typer.Option(help="The method, imagic unless named; see `imagic methods`.")]
 Model: TypeAlias = Annotated[
-    str | None, typer.Option(help="A model's name or folder, menagerie unless named; see `imagic models`.")
+    str | None,
+    typer.Option(help="An alias, folder, .safetensors file or hub id, menagerie unless named; see `imagic models`."),
 ]
 Preset: TypeAlias = Annotated[str | None, typer.Option(help="Such as fast or paper; see `imagic methods`.")]
 SourceText: TypeAlias = Annotated[
@@ -19,6 +20,10 @@ SourceText: TypeAlias = Annotated[
 Crop: TypeAlias = Annotated[
     str | None, typer.Option(metavar="X,Y,W,H", help="Edit this part of the picture only, in pixels.")
 ]
+Feather: TypeAlias = Annotated[
+    float | None, typer.Option(help="Soften the mask's inner edge over this share of the side (0.02).")
+]
+InvertMask: TypeAlias = Annotated[bool, typer.Option("--invert-mask", help="Change what lies outside the mask.")]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of the fit and of the first image.", min=0)]
 Settings: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any option of the method; repeatable.")
@@ -26,4 +31,6 @@ Settings: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
 Device: TypeAlias = Annotated[str | None, typer.Option(help="cpu, cuda, ...; else a GPU where there is one.")]
-Dtype: TypeAlias = Annotated[str | None, typer.Option(help="float32 unless named, float16 or bfloat16.")]
+Dtype: TypeAlias = Annotated[
+    str | None, typer.Option(help="float32, float16 or bfloat16; else float32, on a GPU bfloat16 for large models.")
+]

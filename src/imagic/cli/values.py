@@ -1,4 +1,4 @@
-"""The values that options of the command line take: etas, crops, name=value pairs. A wrong one is a usage error."""
+"""The values that options of the command line take, such as strengths and crops. A wrong one is a usage error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import typer
 
-MOST_ETAS = 101  # a sweep in steps of 0.01
+MOST_STRENGTHS = 101  # a sweep in steps of 0.01
 
 
-def parse_eta(text: str) -> Literal["auto"] | float | tuple[float, ...]:
+def parse_strength(text: str) -> Literal["auto"] | float | tuple[float, ...]:
     """The word auto, a number, or start:stop:step with both ends included ("0:1:0.1" is eleven values)."""
     if text == "auto":
         return "auto"
@@ -21,12 +21,16 @@ def parse_eta(text: str) -> Literal["auto"] | float | tuple[float, ...]:
     except ValueError:
         numbers = []
     if not all(math.isfinite(number) for number in numbers) or len(numbers) not in (1, 3):
-        raise typer.BadParameter(f"--eta takes auto, a number such as 0.7, or a range such as 0:1:0.1, not '{text}'.")
+        raise typer.BadParameter(
+            f"--strength (or --eta) takes auto, a number such as 0.7, or a range such as 0:1:0.1, not '{text}'."
+        )
     if len(numbers) == 1:
         return numbers[0]
     start, stop, step = numbers
-    if step <= 0 or stop < start or (stop - start) / step > MOST_ETAS - 1 + 1e-6:
-        raise typer.BadParameter(f"--eta {text} must run upwards in steps above 0 and have at most {MOST_ETAS} values.")
+    if step <= 0 or stop < start or (stop - start) / step > MOST_STRENGTHS - 1 + 1e-6:
+        raise typer.BadParameter(
+            f"--strength (or --eta) {text} must run upwards in steps above 0 and have at most {MOST_STRENGTHS} values."
+        )
     # Rounded twice so that 0:1:0.1 has 0.3 in it, not 0.30000000000000004, and so that the last value is not lost.
     return tuple(round(start + index * step, 9) for index in range(math.floor((stop - start) / step + 1e-6) + 1))
 

@@ -13,12 +13,15 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+GUIDANCE = "guidance"
+
 
 @dataclass(frozen=True)
 class Conditioning:
     """A batch of text conditionings.
 
-    tensors: name -> tensor of shape (B, ...).
+    tensors: name -> tensor of shape (B, ...). A model that takes the guidance scale as an input (Flux.1 dev) has it
+        here as GUIDANCE (B,), at 1, which is none; core.sampling.predict_guided sets it.
     learnable: the names that embedding optimisation and interpolation touch (others, such as masks or size ids, are
         facts).
     """
@@ -73,6 +76,10 @@ class Conditioning:
     def parameters(self) -> dict[str, Tensor]:
         """The learnable tensors by name."""
         return {name: self.tensors[name] for name in sorted(self.learnable)}
+
+    def guided(self, scale: float) -> Conditioning:
+        """The bundle of a model that takes the guidance scale as an input, at that scale."""
+        return self._map({**self.tensors, GUIDANCE: torch.full_like(self.tensors[GUIDANCE], scale)})
 
     def expand(self, size: int) -> Conditioning:
         """A bundle of one row seen as `size` rows (no copy); a bundle of `size` rows as it is."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from imagic.core.errors import ImageError, OptionError
 from imagic.core.images import MIN_SIDE, Picture, Pixels
+from imagic.core.masks import feathered
 
 # Differences are local means of the RMS over channels, in the model's range [-1, 1] (0.1 is 12.75 of 255 levels).
 # A VAE round trip of 34 dB has an RMS error of 0.04: two decodings may differ by so much without any edit. The dead
@@ -29,6 +30,10 @@ DEAD_ZONE = 0.06
 FULL_DIFFERENCE = 0.12
 # From here on the original's fine detail gives way too: a dog that moved away must not leave its fur on the grass.
 FULL_RESULT = 0.30
+# An edit that is cut off, by a crop or a mask, reaches its full weight over this share of the side: no seam.
+FADE = 1 / 64
+
+T = TypeVar("T", bound=np.generic)
 
 _ROWS_AT_ONCE = 256  # bounds the memory of 64 megapixels of float32
 
@@ -104,22 +109,69 @@ class Frame:
         padded = _pad(np.asarray(image), inner, self.side)
         return torch.from_numpy(padded / np.float32(127.5) - 1).permute(2, 0, 1)[None].contiguous()
 
-    def lay_over(self, picture: Picture, result: Tensor, reconstruction: Tensor, plain: bool = False) -> Picture:
+    def mask_to_model(self, plane: Pixels) -> Tensor:
+        """The model's view of a mask of the picture, (H, W) in 0..255: (1, 1, side, side) in [0, 1], area means.
+
+        It continues into the padding as the picture does.
+        """
+        box, inner = self.box, self.inner
+        cut = plane[box.top : box.top + box.height, box.left : box.left + box.width]
+        values = Image.fromarray(np.ascontiguousarray(cut, dtype=np.float32))
+        shrunk = np.asarray(values.resize((inner.width, inner.height), Image.Resampling.BOX)) / np.float32(255)
+        return torch.from_numpy(_mirrored(shrunk, inner, self.side))[None, None]
+
+    def mask_to_picture(self, mask: Tensor) -> Pixels:
+        """A mask (h, w) in [0, 1] over the model's square, of any size, at the picture's size: (H, W) in 0..255.
+
+        Its cells keep their edges, so that it can be painted over and read back; outside the box it is 0.
+        """
+        inner, box = self.inner, self.box
+        down, across = mask.shape[0] / self.side, mask.shape[1] / self.side
+        part = (
+            inner.left * across,
+            inner.top * down,
+            (inner.left + inner.width) * across,
+            (inner.top + inner.height) * down,
+        )
+        levels = (mask.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
+        cells = Image.fromarray(levels).resize((box.width, box.height), Image.Resampling.NEAREST, box=part)
+        plane = np.zeros((self.height, self.width), np.uint8)
+        plane[box.top : box.top + box.height, box.left : box.left + box.width] = np.asarray(cells)
+        return plane
+
+    def lay_over(
+        self,
+        picture: Picture,
+        result: Tensor,
+        reconstruction: Tensor,
+        plain: bool = False,
+        mask: Pixels | None = None,
+        feather: float = 0.0,
+    ) -> Picture:
         """The edit at the picture's full size; alpha, and all outside the box, are the original's.
 
         result, reconstruction: (3, side, side) in [-1, 1], the edited image and the model's own rendering of the input.
-        plain: the enlarged result itself, instead of laying the difference over the original.
-        Raises ImageError if a tensor holds values that are not finite numbers.
+        plain: the enlarged result itself, instead of laying the difference over the original. mask: (H, W) in 0..255;
+        where it is 0 the original's pixels stay, and the edit fades in over a little, or over `feather` of the side,
+        from there. Raises ImageError if a tensor holds values that are not finite numbers.
         """
         self._check(picture)
         box = self.box
         edited, before = self._cut(result), self._cut(reconstruction)
         weights = torch.ones(2, *edited.shape[1:]) if plain else self._weights(edited - before)
+        if mask is not None:
+            # Where the mask is grey, the plane itself says so below; here it is only where the mask ends that counts.
+            touched = (self.mask_to_model(mask)[0] > 0).float()
+            weights = weights * self._inside(feathered(touched, max(feather, FADE)))
         rgb = np.array(picture.rgb)
-        target = rgb[box.top : box.top + box.height, box.left : box.left + box.width]
+        rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+        target, allowed = rgb[rows, columns], None if mask is None else mask[rows, columns]
         for start in range(0, box.height, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, box.height)
             add, swap = (_enlarged(w, box, start, stop, Image.Resampling.BILINEAR) for w in weights)
+            if allowed is not None:
+                share = allowed[start:stop] / np.float32(255)
+                add, swap = (np.multiply(weight, share, dtype=np.float32) for weight in (add, swap))
             for channel in range(3):
                 old = target[start:stop, :, channel].astype(np.float32)
                 difference = _enlarged(edited[channel] - before[channel], box, start, stop, Image.Resampling.BICUBIC)
@@ -141,9 +193,12 @@ class Frame:
             raise ValueError(f"expected (3, {self.side}, {self.side}), not {tuple(image.shape)}")
         if not bool(torch.isfinite(image).all()):
             raise ImageError("The model returned values that are not numbers; run it in float32.")
+        return self._inside(image).detach().to("cpu", torch.float32).clamp(-1, 1)
+
+    def _inside(self, image: Tensor) -> Tensor:
+        """The part of (..., side, side) that is not padding."""
         inner = self.inner
-        cut = image[:, inner.top : inner.top + inner.height, inner.left : inner.left + inner.width]
-        return cut.detach().to("cpu", torch.float32).clamp(-1, 1)
+        return image[..., inner.top : inner.top + inner.height, inner.left : inner.left + inner.width]
 
     def _weights(self, difference: Tensor) -> Tensor:
         """How far to add the difference, and how far to swap the original for the result: (2, h, w) in [0, 1].
@@ -156,7 +211,7 @@ class Frame:
         reach = round(2 * sigma)
         change = F.max_pool2d(change[None], 2 * reach + 1, stride=1, padding=reach)[0]
         weights = torch.stack([_ramp(change, DEAD_ZONE, FULL_DIFFERENCE), _ramp(change, FULL_DIFFERENCE, FULL_RESULT)])
-        return weights * self._fade(change.shape[0], change.shape[1], max(self.side / 64, 1))
+        return weights * self._fade(change.shape[0], change.shape[1], max(self.side * FADE, 1))
 
     def _fade(self, height: int, width: int, reach: float) -> Tensor:
         """Zero at the sides where the box cuts through the picture, one from `reach` pixels on: no seam at a crop."""
@@ -180,8 +235,7 @@ def _pad(pixels: Pixels, inner: Box, side: int) -> npt.NDArray[np.float32]:
     Flat bars and smeared edges are unlike any photograph, and a sharp mirror image shows the model a second animal;
     out of focus it is neither. The pixels themselves are not touched.
     """
-    right, bottom = side - inner.left - inner.width, side - inner.top - inner.height
-    mirrored = np.pad(pixels, ((inner.top, bottom), (inner.left, right), (0, 0)), mode="symmetric")
+    mirrored = _mirrored(pixels, inner, side)
     soft = np.asarray(Image.fromarray(mirrored).filter(ImageFilter.GaussianBlur(side / 16)), dtype=np.float32)
     place = np.arange(side)
     beyond_x = np.maximum(inner.left - place, place - (inner.left + inner.width - 1))
@@ -189,6 +243,13 @@ def _pad(pixels: Pixels, inner: Box, side: int) -> npt.NDArray[np.float32]:
     distance = np.maximum(beyond_x[None, :], beyond_y[:, None]).clip(min=0)
     weight = (distance / (side / 16)).clip(max=1).astype(np.float32)[:, :, None]
     return (1 - weight) * mirrored.astype(np.float32) + weight * soft
+
+
+def _mirrored(values: npt.NDArray[T], inner: Box, side: int) -> npt.NDArray[T]:
+    """Values (h, w, ...) at `inner` in a square, surrounded by their mirror image."""
+    right, bottom = side - inner.left - inner.width, side - inner.top - inner.height
+    around = ((inner.top, bottom), (inner.left, right), *[(0, 0)] * (values.ndim - 2))
+    return np.pad(values, around, mode="symmetric")
 
 
 def _blurred(plane: Tensor, sigma: float) -> Tensor:

@@ -37,13 +37,17 @@ class Pairs:
 
 
 def stratified_pairs(num: int, levels: NoiseLevels, shape: Sequence[int], generator: torch.Generator) -> Pairs:
-    """`num` pairs (t, eps) on the CPU: level i is uniform in the i-th of `num` equal parts of the levels.
+    """`num` pairs (t, eps) on the CPU: level i is drawn from the i-th of `num` equal parts of the model's training,
+    which spends itself evenly on the levels, or as their density says.
 
-    shape: (C, h, w) of one latent. One pair alone is uniform over all levels. generator: a CPU generator.
+    shape: (C, h, w) of one latent. One pair alone may be of any level. generator: a CPU generator.
     """
     offsets = torch.arange(num) + torch.rand(num, generator=generator, dtype=torch.float64)
-    index = (offsets * (len(levels) / num)).long().clamp(max=len(levels) - 1)
-    return Pairs(index, torch.randn(num, *shape, generator=generator))
+    if levels.density is None:
+        index = (offsets * (len(levels) / num)).long()
+    else:
+        index = torch.searchsorted(levels.density.cumsum(0), offsets / num, right=True)
+    return Pairs(index.clamp(max=len(levels) - 1), torch.randn(num, *shape, generator=generator))
 
 
 def fixed_pairs(num: int, levels: NoiseLevels, shape: Sequence[int], seed: int = 0) -> Pairs:

@@ -25,15 +25,22 @@ class Prediction(StrEnum):
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """A grid of noise levels: alpha, sigma float64 (T,), and the model's own timestep for each (T,)."""
+    """A grid of noise levels: alpha, sigma float64 (T,), and the model's own timestep for each (T,).
+
+    density: of training levels, the share of training at each, float64 (T,) with sum 1; None for equal shares. A part
+    of a grid has none.
+    """
 
     alpha: Tensor
     sigma: Tensor
     timestep: Tensor
+    density: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.alpha.shape == self.sigma.shape == self.timestep.shape or self.alpha.dim() != 1:
             raise ValueError("alpha, sigma and timestep must be vectors of one length")
+        if self.density is not None and self.density.shape != self.alpha.shape:
+            raise ValueError("density must have one share for each level")
 
     def __len__(self) -> int:
         return len(self.alpha)

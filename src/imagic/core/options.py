@@ -45,6 +45,15 @@ def build_options(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: _checked(fields[name], hints[name], value) for name, value in values.items()})
 
 
+def strength_name(edit_options: type) -> str:
+    """The field that sets a method's strength: `eta`, Imagic's, or `strength`; "" where the method has none.
+
+    Its plural (`etas`, `strengths`) takes several, each rendered for each seed.
+    """
+    fields = {field.name for field in dataclasses.fields(edit_options)}
+    return next((name for name in ("eta", "strength") if name in fields), "")
+
+
 def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in allowed:

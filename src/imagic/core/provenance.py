@@ -21,6 +21,7 @@ from imagic.core.errors import ImageError, OptionError, OutputError
 from imagic.core.files import check_writable, replacing
 from imagic.core.frame import Box, Frame
 from imagic.core.images import MAX_PIXELS, MIN_SIDE, Picture, open_image, quietly, read_bytes
+from imagic.core.masks import Mask
 
 MAX_RECORD = 60_000  # bytes; an EXIF block holds 64 KiB
 
@@ -49,7 +50,9 @@ class Record(BaseModel):
     strength: what the method calls its strength (Imagic's eta). fit_seed: of the fit; seed: of this image.
     width, height: of input and output alike; side: of the model's square; crop: left, top, width, height, or None for
     the whole picture. input_sha256: of the input file's bytes, empty if it was no file; input_pixels_sha256: of its
-    pixels. versions: of the libraries that decide the pixels. Unknown fields, loose types and infinities are refused.
+    pixels. mask: none, found by the texts ("auto") or given; mask_sha256, mask_pixels_sha256: of the given one, as for
+    the input; mask_options: how it was found and used. versions: of the libraries that decide the pixels. Unknown
+    fields, loose types and infinities are refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -78,6 +81,10 @@ class Record(BaseModel):
     side: Side
     crop: tuple[int, int, int, int] | None = None
     plain: bool = False
+    mask: Literal["", "auto", "given"] = ""
+    mask_sha256: Hash = ""
+    mask_pixels_sha256: Hash = ""
+    mask_options: dict[str, OptionValue] = {}
 
     def to_json(self) -> str:
         """ASCII JSON of at most 60,000 bytes. Raises OutputError if it would be longer."""
@@ -139,6 +146,19 @@ class Record(BaseModel):
             raise ImageError("This is not the image that the record was made from; give the original input.")
         if (self.width, self.height) != (picture.width, picture.height):
             raise ImageError("The record names another size than its input has; use the image that imagic wrote.")
+
+    def check_mask(self, mask: Mask | None) -> None:
+        """Raises ImageError unless the mask is the one that was given, the same file or the same pixels, or None where
+        none was."""
+        if mask is None:
+            if self.mask == "given":
+                raise ImageError("This edit had a given mask; give the same one again.")
+            return
+        if self.mask != "given":
+            raise ImageError("This edit had no given mask; leave the mask out.")
+        same_file = bool(self.mask_sha256) and self.mask_sha256 == mask.sha256
+        if not same_file and self.mask_pixels_sha256 != mask.pixels_sha256:
+            raise ImageError("This is not the mask that the record was made with; give the original mask.")
 
 
 def portable(options: Mapping[str, Any]) -> dict[str, OptionValue]:

@@ -22,6 +22,8 @@ class Group(StrEnum):
     METHODS = "imagic.methods"  # a Method class without constructor arguments
     BACKBONES = "imagic.backbones"  # a loader, see backbones.loading.Loader
     METRICS = "imagic.metrics"  # a Metric class without constructor arguments
+    SET_METRICS = "imagic.set_metrics"  # a SetMetric class without constructor arguments
+    EXTRACTORS = "imagic.extractors"  # an Extractor class without constructor arguments
 
 
 def names(group: Group) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def find(group: Group, name: str) -> Any:
     """What an entry point refers to, imported now. OptionError for an unknown name, with the nearest known one."""
     for entry in entry_points(group=group, name=name):
         return entry.load()
-    kind, known = group.removeprefix("imagic.").removesuffix("s"), names(group)
+    kind, known = group.removeprefix("imagic.").removesuffix("s").replace("_", " "), names(group)
     if near := difflib.get_close_matches(name, known, n=1):
         hint = f"did you mean '{near[0]}'?"
     elif known:

@@ -14,7 +14,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from imagic.core.conditioning import Conditioning
+from imagic.core.conditioning import GUIDANCE, Conditioning
 from imagic.core.errors import OptionError
 from imagic.core.noise import NoiseLevels, Prediction, add_noise, to_x0_eps
 from imagic.core.seeds import draw
@@ -48,11 +48,14 @@ def predict_guided(
     """The network output under classifier-free guidance: null + w (conditional - null) (Ho & Salimans 2022).
 
     z: (B, C, h, w); timestep: one of the model's own for all rows, or (B,); conditionings of B rows or one row. Both
-    halves run in one call; w = 1 runs the conditional half alone and needs no `null`. Gradients flow.
+    halves run in one call; w = 1 runs the conditional half alone and needs no `null`. A model that takes the scale as
+    an input needs none either. Gradients flow.
     """
     rows = len(z)
     timesteps = torch.as_tensor(timestep).expand(rows)
     conditioning = conditioning.expand(rows)
+    if GUIDANCE in conditioning.tensors:
+        conditioning, guidance_scale = conditioning.guided(guidance_scale), 1.0
     if guidance_scale == 1:
         return denoiser.predict(z, timesteps, conditioning)
     if null is None:

@@ -75,6 +75,19 @@ def load_state(path: Path) -> State:
     return State(method=method, tensors=tensors, facts=facts)
 
 
+def state_method(path: Path) -> str:
+    """The method that fitted a state, from the file's header alone. Raises StateError as `load_state`."""
+    _check_header_size(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise StateError(f"'{path}' is damaged or no state file ({error}): fit again.") from error
+    _check_version(header, path)
+    method: str = header.get("method", "")
+    return method
+
+
 def check_state(state: State, method: str, backbone: Backbone) -> None:
     """Raise StateError unless `state` was fitted by `method` with exactly the weights of `backbone`."""
     if state.method != method:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from imagic.core.conditioning import Conditioning
+from imagic.core.errors import AbilityError
 from imagic.core.noise import NoiseLevels, Prediction
 
 
@@ -26,7 +27,7 @@ class Ability(StrEnum):
     FINE_TUNING = "fine-tuning"  # the denoiser's weights can be tuned and restored
     GUIDANCE = "guidance"  # an empty text gives an unconditional prediction
     INVERSION = "inversion"  # a deterministic path from image to noise exists
-    CROSS_ATTENTION = "cross-attention"  # text tokens have attention maps over the image
+    CROSS_ATTENTION = "cross-attention"  # text tokens have attention maps over the image, seen through `attention`
     CASCADE = "cascade"  # upper stages raise the resolution
     INSTRUCTION = "instruction"  # trained on (image, instruction) pairs
 
@@ -37,6 +38,37 @@ class TextReport:
 
     unknown_words: tuple[str, ...] = ()
     cut: str = ""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What stands at one position of a text's conditioning. piece: as the vocabulary has it, equal for equal meanings.
+    start, end: its characters in the text; none (start == end) for the marks around the text and for padding."""
+
+    piece: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """One attention layer of a denoiser. name: unique in the network. cross: from the image to the text's tokens, else
+    from the image to itself. size: (height, width) of the grid that its queries, row by row, lie on."""
+
+    name: str
+    cross: bool
+    size: tuple[int, int]
+
+
+class AttentionControl(Protocol):
+    """What watches or changes attention maps while the network runs, see `Backbone.attention`."""
+
+    def wants(self, layer: AttentionLayer) -> bool:
+        """Whether to be called for this layer now; the maps of the others are never even computed."""
+
+    def __call__(self, layer: AttentionLayer, maps: Tensor) -> Tensor:
+        """The maps to use instead. maps: (rows, heads, queries, keys), float32, each row over the keys sums to 1; rows
+        as in the call of `predict`; keys are the positions of the text, or the grid of the queries again."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +154,16 @@ class Backbone(Denoiser, Protocol):
     def changed(self, change: WeightChange | None, scale: float = 1.0) -> AbstractContextManager[None]:
         """Within: the denoiser with `scale` times the change applied. After: the original weights, bit for bit."""
 
+    def tokens(self, text: str) -> Sequence[Token]:
+        """What stands at each position of `encode_text([text])`, and so at each key of cross-attention: a mark, the
+        text, a mark, padding. Belongs to Ability.CROSS_ATTENTION; without it, AbilityError."""
+        raise AbilityError(f"The model '{self.name}' does not tell its tokens: choose another method or model.")
+
+    def attention(self, control: AttentionControl) -> AbstractContextManager[None]:
+        """Within: `predict` lets `control` change the attention maps. After: the network as before. One inside another
+        takes the outer one's place. Belongs to Ability.CROSS_ATTENTION; without it, AbilityError."""
+        raise AbilityError(f"The model '{self.name}' does not show its attention: choose another method or model.")
+
     def upper_stages(self) -> Sequence[Backbone]:
         """A cascade's super-resolution stages; empty for the others."""
 
@@ -141,13 +183,17 @@ class Progress:
 class State:
     """What `fit` learned: tensors and facts, nothing hidden. core.state saves it as one safetensors file.
 
-    method: the method's name. facts: plain JSON values (model name and fingerprint, texts, options, seeds,
-    versions, losses).
+    method: the method's name. tensors: contiguous. facts: plain JSON values (model name and fingerprint, texts,
+    options, seeds, versions, losses).
     """
 
     method: str
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        # Kernels round by the order in memory: a fresh state has the order, and so the pixels, of one that was saved.
+        object.__setattr__(self, "tensors", {name: tensor.contiguous() for name, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -176,7 +222,8 @@ class Candidate:
 class EditResult:
     """chosen: the results, one per asked (seed, strength). sweep: everything looked at while choosing a strength.
     reconstruction: (3, H, W), the model's own rendering of the input, against which a full-size result is laid over the
-    original. warnings: plain sentences."""
+    original. warnings: plain sentences. mask: (N, 1, h, w) in [0, 1], 1 = edited, as it was used on the latent grid:
+    one per asked seed, or one for all."""
 
     chosen: Sequence[Candidate]
     reconstruction: Tensor
@@ -225,3 +272,31 @@ class Metric(Protocol):
     higher_is_better: ClassVar[bool]
 
     def __call__(self, sample: Sample) -> float: ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """A set of images as one extractor sees them. values: (N, D), float64, a row per image; groups: the class of each
+    image, or empty where the set has no classes."""
+
+    values: Tensor
+    groups: Sequence[str] = ()
+
+
+class Extractor(Protocol):
+    """Turns images into the feature vectors by which sets are compared. Missing weights raise NotAvailable."""
+
+    name: ClassVar[str]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] to features (B, D), on the images' device."""
+
+
+class SetMetric(Protocol):
+    """One number for a set of images against a set of references, from the features of both by the same extractor."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+
+    def __call__(self, images: Features, references: Features) -> float: ...

@@ -152,4 +152,5 @@ def _autoencoder(out: Path) -> AutoencoderKL:
     if folder is None:
         raise ModelError(f"There is no autoencoder in {out}; run 'imagic menagerie train vae' first.")
     vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    vae.register_to_config(_name_or_path="")  # else the path of this machine is exported with it
     return cast(AutoencoderKL, vae)

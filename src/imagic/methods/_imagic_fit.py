@@ -18,10 +18,11 @@ from torch import Tensor
 
 from imagic.core import seeds
 from imagic.core.conditioning import Conditioning
+from imagic.core.errors import OptionError
 from imagic.core.losses import Pairs, denoising_loss, stratified_pairs
 from imagic.core.optimise import Rated, minimise
 from imagic.core.types import Backbone, Progress, TuningPlan, WeightChange
-from imagic.methods._imagic_options import FitOptions
+from imagic.methods._imagic_options import FitOptions, NetworkOptions
 
 SD1_EMBEDDING_RMS = 1.0
 SD1_PARAMETERS = 859_520_964
@@ -57,8 +58,7 @@ def fit_embedding(
     """
     embedding = start.trainable()
     groups = [
-        Rated([tensor], options.embedding_lr * _rms(tensor) / SD1_EMBEDDING_RMS)
-        for tensor in embedding.parameters().values()
+        Rated([tensor], embedding_rate(tensor, options.embedding_lr)) for tensor in embedding.parameters().values()
     ]
     curve = yield from _stage(
         "embedding", backbone, subject, embedding, groups, options.embedding_steps, options.embedding_pairs, options
@@ -67,7 +67,7 @@ def fit_embedding(
 
 
 def fit_network(
-    backbone: Backbone, subject: Subject, embedding: Conditioning, options: FitOptions
+    backbone: Backbone, subject: Subject, embedding: Conditioning, options: NetworkOptions
 ) -> Generator[Progress, None, tuple[WeightChange | None, Curve]]:
     """Stage B (Imagic, Sec. 3.2): the weights that render the image from `embedding`, which stays.
 
@@ -95,12 +95,30 @@ def fit_network(
         return tuning.change(), curve
 
 
-def network_rate(parameters: list[torch.nn.Parameter], options: FitOptions) -> float:
+def embedding_rate(tensor: Tensor, rate: float) -> float:
+    """The learning rate of an embedding whose rate on SD 1 is `rate` (see the head of this file)."""
+    return rate * float(tensor.detach().square().mean().sqrt()) / SD1_EMBEDDING_RMS
+
+
+def network_rate(parameters: list[torch.nn.Parameter], options: NetworkOptions) -> float:
     """The learning rate of stage B for these weights (see the head of this file)."""
     if options.tuning == "lora":
         return options.lora_lr
     count = sum(parameter.numel() for parameter in parameters)
     return float(options.network_lr * (SD1_PARAMETERS / count) ** 0.5)
+
+
+def stored(change: WeightChange) -> WeightChange:
+    """The change as it is saved and used: half precision, rounded once, so that a saved state makes the same pixels as
+    a fresh one. Eleven bits of a *difference* are far below what the network can tell.
+
+    Changes are 1e-6 to 1e-2; below 6e-8 half precision ends, as does their effect on weights of 1e-2. Raises
+    OptionError when a change is too large to be stored, which only divergence brings about.
+    """
+    tensors = {name: tensor.half() for name, tensor in change.tensors.items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise OptionError("The tuning diverged: use a lower learning rate for the network.")
+    return WeightChange(change.kind, tensors, change.facts)
 
 
 def _stage(
@@ -111,7 +129,7 @@ def _stage(
     groups: list[Rated],
     num_steps: int,
     num_pairs: int,
-    options: FitOptions,
+    options: NetworkOptions,
 ) -> Generator[Progress, None, Curve]:
     """Minimise the loss over `groups` on fresh pairs; the pairs depend on the seed and the stage alone."""
     shape, generator = subject.z0.shape[1:], seeds.generator(seeds.derive(subject.seed, f"imagic-{name}"))
@@ -135,7 +153,3 @@ def _stage(
     finally:
         updates.close()
     return curve
-
-
-def _rms(tensor: Tensor) -> float:
-    return float(tensor.detach().square().mean().sqrt())

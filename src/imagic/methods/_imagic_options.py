@@ -13,11 +13,12 @@ from typing import Any
 
 from imagic.core.errors import OptionError
 from imagic.core.options import option
+from imagic.methods._common import check_strengths
 
 
 @dataclass(frozen=True)
-class FitOptions:
-    """How an image is fitted (stages A and B). The defaults are the `fast` preset."""
+class EmbeddingOptions:
+    """How a text's embedding is fitted to one image (stage A)."""
 
     embedding_steps: int = option(
         200, "Stage A: Adam steps on the text embedding; few keep it near the target.", minimum=0, maximum=100_000
@@ -26,19 +27,25 @@ class FitOptions:
         1e-2, "Stage A: learning rate for an embedding of RMS 1 (that of SD 1).", minimum=0.0, maximum=1.0
     )
     embedding_pairs: int = option(8, "Stage A: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is tuned to one image (stage B)."""
+
     network_steps: int = option(
-        100, "Stage B: Adam steps on the network; 0 leaves it as it is.", minimum=0, maximum=100_000
+        100, "Tuning the network: Adam steps; 0 leaves it as it is.", minimum=0, maximum=100_000
     )
     network_lr: float = option(
-        7e-6, "Stage B, full tuning: learning rate for a network of the size of SD 1's.", minimum=0.0, maximum=1.0
+        7e-6, "Full tuning: learning rate for a network of the size of SD 1's.", minimum=0.0, maximum=1.0
     )
-    network_pairs: int = option(8, "Stage B: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
-    tuning: str = option("full", "Stage B: tune the weights themselves, or a LoRA.", choices=("full", "lora"))
-    lora_lr: float = option(4e-4, "Stage B, LoRA: learning rate, the same for any model.", minimum=0.0, maximum=1.0)
-    rank: int = option(16, "Stage B, LoRA: rank.", minimum=1, maximum=1024)
-    alpha: float = option(16.0, "Stage B, LoRA: scale; the update counts alpha / rank.", minimum=0.0, maximum=4096.0)
+    network_pairs: int = option(8, "Tuning the network: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
+    tuning: str = option("full", "Tune the network's weights themselves, or a LoRA.", choices=("full", "lora"))
+    lora_lr: float = option(4e-4, "LoRA: learning rate, the same for any model.", minimum=0.0, maximum=1.0)
+    rank: int = option(16, "LoRA: rank.", minimum=1, maximum=1024)
+    alpha: float = option(16.0, "LoRA: scale; the update counts alpha / rank.", minimum=0.0, maximum=4096.0)
     parts: tuple[str, ...] = option(
-        (), "Stage B: tune only weights whose names contain one of these; empty for all (LoRA: the attention)."
+        (), "Tune only weights whose names contain one of these; empty for all (LoRA: the attention)."
     )
     beta1: float = option(0.9, "Adam: decay of the mean gradient.", minimum=0.0, maximum=0.9999)
     beta2: float = option(0.999, "Adam: decay of the mean squared gradient.", minimum=0.0, maximum=0.999999)
@@ -51,6 +58,11 @@ class FitOptions:
         minimum=0.0,
         maximum=1.0,
     )
+
+
+@dataclass(frozen=True)
+class FitOptions(NetworkOptions, EmbeddingOptions):
+    """How an image is fitted (stages A and B). The defaults are the `fast` preset."""
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -104,6 +116,15 @@ class EditOptions:
         minimum=0.0,
         maximum=1.0,
     )
+    attention_control: bool = option(
+        False, "A result takes, early on, the attention maps of the rendering at eta 0 (Prompt-to-Prompt's control)."
+    )
+    cross_steps: float = option(
+        0.8, "Attention control: the first share of the steps with its cross-attention.", minimum=0.0, maximum=1.0
+    )
+    self_steps: float = option(
+        0.4, "Attention control: the first share of the steps with its self-attention.", minimum=0.0, maximum=1.0
+    )
     reference: str = option(
         "eta0",
         "What a result is compared with at full size: the rendering at eta 0, or the autoencoder's round trip.",
@@ -126,6 +147,4 @@ class EditOptions:
     def __post_init__(self) -> None:
         if self.eta is not None and self.etas:
             raise OptionError("Give either eta or etas, not both.")
-        for value in self.etas:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 2:
-                raise OptionError(f"Each of etas must be a number between 0 and 2, not {value!r}.")
+        check_strengths("etas", self.etas, 2)

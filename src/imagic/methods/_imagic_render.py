@@ -2,7 +2,8 @@
 
 Beside the paper's interpolation stand two published relatives: Forgedit's projection, which adds to the fitted text
 only what the target has beyond it, and DAC's fading adapter, which lets the original network lay out the picture at
-high noise.
+high noise. Prompt-to-Prompt's attention control, with which Imagic's authors hope to cure drift, binds a result to the
+rendering at eta 0.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from imagic.core.sampling import sample
 from imagic.core.seeds import initial_noise
 from imagic.core.state import unpack_change, unpack_conditioning
 from imagic.core.types import Backbone, Denoiser, Progress, State, WeightChange
+from imagic.methods._attention_control import Sharing, SharingDenoiser
 from imagic.methods._imagic_options import EditOptions
 
 
@@ -136,20 +138,30 @@ def render(
     sampler: str,
     stage: str,
 ) -> Generator[Progress, None, Tensor]:
-    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same noise."""
+    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same noise.
+
+    Under attention control each batch has its seeds' renderings at eta 0 in it, and the others take their maps.
+    """
     schedule = backbone.schedule(num_steps)
     steps = len(schedule) - 1
+    # Room for one rendering at eta 0 beside each shot.
+    size = max(1, options.max_batch // 2) if options.attention_control else options.max_batch
     done: list[Tensor] = []
-    total = steps * -(-len(shots) // options.max_batch)
+    total = steps * -(-len(shots) // size)
     with tuned(backbone, fitted.change, options.adapter_floor) as denoiser:
-        for start in range(0, len(shots), options.max_batch):
-            batch = shots[start : start + options.max_batch]
-            z = initial_noise(fitted.z0.shape[1:], [shot.seed for shot in batch], backbone.device)
+        for start in range(0, len(shots), size):
+            batch = rows = list(shots[start : start + size])
+            network: Denoiser = denoiser
+            if options.attention_control:
+                rows, giver = _with_givers(batch)
+                sharing = Sharing(giver, options.cross_steps, options.self_steps)
+                network = SharingDenoiser(backbone, denoiser, schedule, sharing)
+            z = initial_noise(fitted.z0.shape[1:], [shot.seed for shot in rows], backbone.device)
             loop = sample(
-                denoiser,
+                network,
                 z,
                 schedule,
-                fitted.mixed([shot.eta for shot in batch], options),
+                fitted.mixed([shot.eta for shot in rows], options),
                 fitted.null,
                 options.guidance_scale,
                 sampler,
@@ -158,5 +170,11 @@ def render(
             for progress in loop:
                 z = progress.z
                 yield Progress(stage, len(done) * steps + progress.step, total)
-            done.append(z)
+            done.append(z[: len(batch)])
     return torch.cat(done)
+
+
+def _with_givers(batch: Sequence[Shot]) -> tuple[list[Shot], list[int]]:
+    """The batch, after it the renderings at eta 0 that it lacks, and for each the row of its seed's at eta 0."""
+    rows = list(dict.fromkeys([*batch, *(Shot(0.0, shot.seed) for shot in batch)]))
+    return rows, [rows.index(Shot(0.0, shot.seed)) for shot in rows]

@@ -9,20 +9,17 @@ stage B may be a LoRA.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 import torch
 
 from imagic.core.conditioning import Conditioning
-from imagic.core.errors import OptionError, TextError
 from imagic.core.losses import fixed_pairs
-from imagic.core.registry import check_abilities
-from imagic.core.state import check_state, pack_change, pack_conditioning
-from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State, WeightChange
+from imagic.core.state import pack_change, pack_conditioning
+from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State
+from imagic.methods import _common as common
 from imagic.methods import _imagic_options as options_of
-from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network
+from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network, stored
 from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._imagic_search import psnr, score, search
 
@@ -53,9 +50,7 @@ class Imagic:
         closed, the backbone belongs to it. Raises AbilityError, TextError for an empty target, OptionError on
         divergence.
         """
-        check_abilities(self, backbone)
-        if not request.target_text.strip():
-            raise TextError("Imagic needs a target text: describe the edited picture.")
+        common.check_fit(self, backbone, request, "target_text")
         z0 = backbone.encode(request.image).detach()
         target = backbone.encode_text([request.target_text])
         start = backbone.encode_text([request.source_text]) if request.source_text else target
@@ -68,16 +63,10 @@ class Imagic:
         if request.source_text:
             tensors |= pack_conditioning("e_src", start)
         if change is not None:
-            change = _stored(change)
+            change = stored(change)
             tensors |= pack_change("change", change)
         facts = {
-            "model": backbone.name,
-            "fingerprint": backbone.fingerprint,
-            "target_text": request.target_text,
-            "source_text": request.source_text,
-            "options": {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()},
-            "seed": request.seed,
-            "versions": {package: _version(package) for package in ("imagic", "torch", "diffusers")},
+            **common.facts(backbone, request, options),
             "learnable": sorted(target.learnable),
             "change": None if change is None else {"kind": change.kind, "facts": dict(change.facts)},
             "moved": _moved(start, fitted),
@@ -93,9 +82,7 @@ class Imagic:
         The result's sweep holds the candidates of automatic eta with their scores and, last, the rendering at eta 0 in
         full steps. Raises StateError when the state is another model's, OptionError for unusable options.
         """
-        check_state(state, self.name, backbone)
-        if not seeds:
-            raise OptionError("An edit needs at least one seed.")
+        common.check_edit(self, backbone, state, seeds)
         fitted = Fitted.unpack(backbone, state, options.target_text)
         round_trip = backbone.decode(fitted.z0)[0].cpu()
         warnings = _hardly_moved(fitted)
@@ -130,19 +117,6 @@ class Imagic:
         )
 
 
-def _stored(change: WeightChange) -> WeightChange:
-    """The change as it is saved and used: half precision, rounded once, so that a saved state makes the same pixels as
-    a fresh one. Eleven bits of a *difference* are far below what the network can tell.
-
-    Changes are 1e-6 to 1e-2; below 6e-8 half precision ends, as does their effect on weights of 1e-2. Raises
-    OptionError when a change is too large to be stored, which only divergence brings about.
-    """
-    tensors = {name: tensor.half() for name, tensor in change.tensors.items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise OptionError("The tuning diverged: use a lower learning rate for the network.")
-    return WeightChange(change.kind, tensors, change.facts)
-
-
 def _moved(start: Conditioning, end: Conditioning) -> float:
     """norm(end - start) / norm(start) over all learnable tensors."""
     before, after = start.parameters(), end.parameters()
@@ -159,13 +133,6 @@ def _losses(embedding: Curve, network: Curve) -> dict[str, Any]:
         "embedding": [list(point) for point in embedding],
         "network": [list(point) for point in network],
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a checkout, or a build without that part
-        return "unknown"
 
 
 def _hardly_moved(fitted: Fitted) -> list[str]:

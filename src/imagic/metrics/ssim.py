@@ -48,11 +48,19 @@ class SSIM:
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
     """Eq. 13 of the paper at each window that lies within the image: (C, H, W) float64 to (C, H - 10, W - 10)."""
+    luminance, contrast = components(x, y)
+    return luminance * contrast
+
+
+def components(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The luminance (eq. 6) and the contrast times structure (eqs. 9 and 10 with C3 = C2 / 2) of each window, shaped as
+    in `ssim_map`."""
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
     c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
-    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance, (2 * covariance + c2) / (var_x + var_y + c2)
 
 
 def _blur(x: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""What every family over one denoising network shares: precision, and changing its weights with a way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from imagic.backbones import weights
+from imagic.backbones.placement import Place
+from imagic.core.errors import ModelError
+from imagic.core.types import Backbone, Tuning, TuningPlan, WeightChange
+
+
+def check_channels(name: str, network: Any, channels: int) -> None:
+    """Raises ModelError unless the network takes `channels`, those of the latents: others also take a mask, an image or
+    a depth map."""
+    if network.config["in_channels"] != channels:
+        raise ModelError(
+            f"The model '{name}' is not a text-to-image model: its network takes {network.config['in_channels']}"
+            f" channels, its latents have {channels}."
+        )
+
+
+class NetworkBackbone(Backbone):
+    """The part of core.types.Backbone that looks at the network alone. A family adds pictures, texts and levels."""
+
+    def __init__(self, name: str, network: nn.Module, place: Place, autocast: torch.dtype | None) -> None:
+        """network: taken over. autocast: a lower precision in which it multiplies; None for none."""
+        self.name, self.network = name, network
+        self.device, self.dtype, self.autocast = place.device, place.dtype, autocast
+        self._use = ""  # what holds the weights now: "tuning", "change" or nothing
+        place.settle(network, stays=True)
+
+    @contextmanager
+    def tuning(self, plan: TuningPlan) -> Iterator[Tuning]:
+        with self._taken("tuning"), weights.tune(self.network, plan) as tuning:
+            yield tuning
+
+    @contextmanager
+    def changed(self, change: WeightChange | None, scale: float = 1.0) -> Iterator[None]:
+        with self._taken("change"), weights.apply(self.network, change, scale):
+            yield
+
+    @contextmanager
+    def _precision(self) -> Iterator[torch.dtype]:
+        """The dtype of the network's inputs, and the arithmetic within which it runs."""
+        # Tuned weights are float32 beside frozen ones in dtype: autocast brings them together in dtype.
+        lower = self.autocast or (self.dtype if self._use == "tuning" and self.dtype != torch.float32 else None)
+        with torch.autocast(self.device.type, dtype=lower, enabled=lower is not None):
+            yield torch.float32 if lower else self.dtype
+
+    @contextmanager
+    def _taken(self, use: str) -> Iterator[None]:
+        if self._use:
+            raise RuntimeError(f"the weights are already in use by a {self._use}: leave that context first")
+        self._use = use
+        try:
+            yield
+        finally:
+            self._use = ""
+
+    def upper_stages(self) -> Sequence[Backbone]:
+        return ()

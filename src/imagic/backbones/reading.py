@@ -1,0 +1,189 @@
+"""The parts of a pipeline folder, or of a single-file checkpoint with such a folder's configs, read from the disk.
+
+Weights are read in the precision that they were stored in, which their hash needs and which takes no more memory than
+it must. Nothing is fetched here, and pickled weights are refused unless the plan allows them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import ModelMixin
+from safetensors import SafetensorError, safe_open
+from transformers import BitsAndBytesConfig, PreTrainedModel, T5EncoderModel
+
+from imagic.backbones import lora
+from imagic.backbones.plan import LoadPlan
+from imagic.backbones.quiet import quiet
+from imagic.core.errors import ModelError, NotAvailable, OptionError
+
+# A file of weights as diffusers and transformers name it, in any of the places where the variant stands.
+_WEIGHTS = r"(diffusion_pytorch_model|pytorch_model|model){variant}(-\d+-of-\d+)?{variant}\.{ending}"
+REFUSAL = "it is pickled, which can run code when it is read; give --allow-pickle if you trust who made it"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A family's folder: its pipeline class in diffusers, its network, and the class that reads each part.
+
+    in_file: what the tensors' names of a part begin with in a single-file checkpoint, which may hold it beside the
+    network. optional: parts that a folder's index may leave out.
+    """
+
+    pipeline: str
+    network: str
+    classes: Mapping[str, type]
+    in_file: Mapping[str, str] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+
+    def pipeline_class(self) -> Any:
+        """Imported only now: it takes image processors with it, which no family uses."""
+        return getattr(diffusers, self.pipeline)
+
+
+def read_parts(plan: LoadPlan, layout: Layout) -> dict[str, Any]:
+    """Every part by name, on the CPU; None for an optional one that the index leaves out.
+
+    Raises ModelError when a part is missing or damaged, or its weights are pickled, OptionError for a T5 encoder to
+    quantise that is not there.
+    """
+    if plan.quantise and T5EncoderModel not in layout.classes.values():
+        raise OptionError(f"The model '{plan.name}' has no T5 text encoder to quantise: leave that out.")
+    try:
+        with quiet():
+            in_file = _parts_in_file(plan.file, layout) if plan.file else frozenset()
+            _check_variant(plan, layout)
+            parts = {name: _read(plan, layout, name) for name in layout.classes if name not in in_file}
+            if plan.file:
+                parts |= _from_single_file(plan, plan.file, layout, parts, in_file)
+            for each in plan.loras:
+                lora.add(each, layout.pipeline_class(), parts, allow_pickle=plan.allow_pickle)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"'{plan.file or plan.folder}' could not be loaded: {reason}") from error
+    return parts
+
+
+def _read(plan: LoadPlan, layout: Layout, name: str) -> Any:
+    """One part from the plan's folder."""
+    if name in layout.optional and plan.index.get(name, (None, None))[1] is None:
+        return None
+    kind: Any = layout.classes[name]
+    folder = plan.folder / name
+    if not issubclass(kind, (ModelMixin, PreTrainedModel)):
+        return kind.from_pretrained(folder, local_files_only=True)
+    variant, files = _weights(folder, plan.variant, plan.allow_pickle)
+    options: dict[str, Any] = {"variant": variant or None, "dtype": stored_dtype(files)}
+    if plan.quantise and kind is T5EncoderModel:
+        options |= _quantised(plan)
+    safe = files[0].suffix == ".safetensors"
+    loaded = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, **options
+    )
+    return _complete(*loaded)
+
+
+def _weights(folder: Path, variant: str, allow_pickle: bool) -> tuple[str, list[Path]]:
+    """The variant to ask for, and its files: the asked one where a part has it, and pickles only where nothing else is.
+    Raises ValueError when there is none to read."""
+    for ending in ("safetensors", "bin"):
+        for each in dict.fromkeys((variant, "")):
+            if files := _files(folder, each, ending):
+                if ending == "bin" and not allow_pickle:
+                    raise ValueError(f"{files[0].name} of {folder.name}: {REFUSAL}.")
+                return each, files
+    raise ValueError(f"there are no weights in '{folder}'.")
+
+
+def _files(folder: Path, variant: str, ending: str) -> list[Path]:
+    if not variant:
+        pattern = _WEIGHTS.format(variant="", ending=ending)
+    else:
+        # Before the number of a shard or, as it used to be, after it: once in all.
+        pattern = _WEIGHTS.format(variant=rf"(\.{re.escape(variant)})?", ending=ending)
+    found = sorted(folder.glob(f"*.{ending}"))
+    return [file for file in found if re.fullmatch(pattern, file.name) and (not variant or f".{variant}" in file.name)]
+
+
+def _check_variant(plan: LoadPlan, layout: Layout) -> None:
+    """Raises ValueError for a variant that no part has."""
+    if plan.variant and not any(
+        _files(plan.folder / name, plan.variant, ending) for name in layout.classes for ending in ("safetensors", "bin")
+    ):
+        raise ValueError(f"it has no weights of the variant '{plan.variant}'.")
+
+
+def stored_dtype(files: Sequence[Path]) -> torch.dtype:
+    """The narrowest of float32, bfloat16 and float16 that holds every tensor of the files exactly."""
+    kinds: set[str] = set()
+    for file in files:
+        if file.suffix != ".safetensors":
+            return torch.float32
+        with safe_open(str(file), framework="pt") as tensors:
+            kinds |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 (not a mapping)
+    floats = {kind for kind in kinds if kind.startswith(("F", "BF"))}
+    if floats == {"F16"}:
+        return torch.float16
+    return torch.bfloat16 if floats and floats <= {"BF16", "F8_E4M3", "F8_E5M2"} else torch.float32
+
+
+def _complete(model: Any, report: Mapping[str, Any]) -> Any:
+    """The model, if its file had every tensor: the libraries fill missing ones with random numbers and go on."""
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"the file of {type(model).__name__} lacks {len(missing)} tensors, {missing[0]} among them")
+    return model
+
+
+def _quantised(plan: LoadPlan) -> dict[str, Any]:
+    """The arguments with which transformers quantises a model while it reads it."""
+    if find_spec("bitsandbytes") is None:
+        raise NotAvailable("Quantised text encoders need bitsandbytes: pip install 'imagic[lowmem]'.")
+    four = plan.quantise == "4bit"
+    config = BitsAndBytesConfig(
+        load_in_8bit=not four,
+        load_in_4bit=four,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=plan.dtype or torch.bfloat16,
+    )
+    return {"quantization_config": config, "device_map": {"": plan.device}}
+
+
+def _parts_in_file(file: Path, layout: Layout) -> frozenset[str]:
+    """What a single-file checkpoint holds: the network, and the parts whose tensors it names."""
+    if file.suffix == ".safetensors":
+        with safe_open(str(file), framework="pt") as tensors:
+            names = set(tensors.keys())
+    else:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        names = set(checkpoint.get("state_dict", checkpoint))
+    held = {part for part, start in layout.in_file.items() if any(name.startswith(start) for name in names)}
+    return frozenset(held | {layout.network})
+
+
+def _from_single_file(
+    plan: LoadPlan, file: Path, layout: Layout, parts: Mapping[str, Any], in_file: frozenset[str]
+) -> dict[str, Any]:
+    """The parts that the file holds, built from the folder's configs. parts: the others."""
+    pipeline_class = layout.pipeline_class()
+    unused = {name: None for name in pipeline_class._optional_components if name not in layout.classes}
+    # A pipeline corrects settings of its scheduler that it holds to be outdated: give it another.
+    scheduler = parts["scheduler"]
+    given = {**parts, "scheduler": type(scheduler).from_config(scheduler.config), **unused}
+    try:
+        pipeline = pipeline_class.from_single_file(
+            str(file), config=str(plan.folder), local_files_only=True, torch_dtype=stored_dtype([file]), **given
+        )
+    except NotImplementedError as error:  # a tensor that the file lacks has no data to copy
+        raise ValueError("it lacks tensors of the model that the configs describe.") from error
+    found = {name: getattr(pipeline, name) for name in in_file}
+    if any(tensor.is_meta for part in found.values() for tensor in part.state_dict().values()):
+        raise ValueError("it lacks tensors of the model that the configs describe.")
+    return found

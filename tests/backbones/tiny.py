@@ -1,0 +1,176 @@
+"""Tiny pipelines of each family with random weights, built in memory: 16 px images, latents of 8 x 8."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from tests.conftest import TEXT_LENGTH, WORDS, build_scheduler, build_tokenizer
+
+T5_LENGTH = 20  # the families' own are slow
+
+
+def build_t5_tokenizer(length: int = T5_LENGTH) -> T5TokenizerFast:
+    """WORDS as whole pieces and single letters; other characters are unknown."""
+    marks = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    letters = [(letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
+    pieces = [*marks, *((f"▁{word}", -1.0) for word in WORDS if len(word) > 1), *letters]
+    return T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=length)
+
+
+def build_clip(kind: type, width: int, layers: int = 2) -> Any:
+    tokenizer = build_tokenizer()
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            projection_dim=width,
+            max_position_embeddings=TEXT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    ).eval()
+
+
+def build_t5(width: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(build_t5_tokenizer()),
+            d_model=width,
+            d_kv=width // 2,
+            d_ff=2 * width,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    ).eval()
+
+
+def build_vae(channels: int = 4, **changes: Any) -> AutoencoderKL:
+    settings = {"scaling_factor": 0.7, "shift_factor": 0.1}
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        latent_channels=channels,
+        norm_num_groups=4,
+        **{**settings, **changes},
+    ).eval()
+
+
+def build_sdxl(**scheduler: Any) -> StableDiffusionXLPipeline:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=16 + 24,
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=24 + 6 * 8,
+        ).eval()
+        return StableDiffusionXLPipeline(
+            vae=build_vae(shift_factor=None),
+            text_encoder=build_clip(CLIPTextModel, 16),
+            text_encoder_2=build_clip(CLIPTextModelWithProjection, 24),
+            tokenizer=build_tokenizer(),
+            tokenizer_2=build_tokenizer(),
+            unet=unet,
+            scheduler=build_scheduler(**scheduler),
+            add_watermarker=False,
+        )
+
+
+def build_sd3(*, t5: bool = True, **scheduler: Any) -> StableDiffusion3Pipeline:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = SD3Transformer2DModel(
+            sample_size=8,
+            patch_size=2,
+            in_channels=4,
+            num_layers=3,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=64,
+            caption_projection_dim=16,
+            pooled_projection_dim=16 + 24,
+            out_channels=4,
+            pos_embed_max_size=8,
+            qk_norm="rms_norm",
+            dual_attention_layers=(0,),
+        ).eval()
+        return StableDiffusion3Pipeline(
+            transformer=transformer,
+            vae=build_vae(),
+            text_encoder=build_clip(CLIPTextModelWithProjection, 16),
+            text_encoder_2=build_clip(CLIPTextModelWithProjection, 24),
+            text_encoder_3=build_t5(64) if t5 else None,
+            tokenizer=build_tokenizer(),
+            tokenizer_2=build_tokenizer(),
+            tokenizer_3=build_t5_tokenizer() if t5 else None,
+            scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}),
+        )
+
+
+def build_flux(*, guidance_embeds: bool = True, **scheduler: Any) -> FluxPipeline:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=64,
+            pooled_projection_dim=16,
+            guidance_embeds=guidance_embeds,
+            axes_dims_rope=(2, 2, 4),
+        ).eval()
+        pipeline = FluxPipeline(
+            transformer=transformer,
+            vae=build_vae(),
+            text_encoder=build_clip(CLIPTextModel, 16),
+            text_encoder_2=build_t5(64),
+            tokenizer=build_tokenizer(),
+            tokenizer_2=build_t5_tokenizer(),
+            scheduler=FlowMatchEulerDiscreteScheduler(
+                **{
+                    "shift": 3.0,
+                    "use_dynamic_shifting": True,
+                    "base_image_seq_len": 4,
+                    "max_image_seq_len": 64,
+                    **scheduler,
+                }
+            ),
+        )
+    pipeline.default_sample_size = 8
+    return pipeline
