@@ -45,8 +45,9 @@ def test_a_folder_comes_before_a_hub_id_of_its_name(
 
 def test_a_revision_of_what_is_here_is_refused(make_pipeline: MakePipeline, tmp_path: Path) -> None:
     make_pipeline().save_pretrained(tmp_path)
-    with pytest.raises(OptionError, match="revision belongs to a model of the hub"):
-        loading.load(tmp_path, revision="main")
+    for name in (str(tmp_path), "menagerie"):
+        with pytest.raises(OptionError, match="revision belongs to a model of the hub"):
+            loading.load(name, revision="main")
 
 
 def test_every_alias_names_one_model() -> None:

@@ -101,14 +101,14 @@ def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", a
     has it. Raises ModelError, and OptionError for a revision of what is no model of the hub.
     """
     name = str(name_or_path)
+    path = Path(name).expanduser()
+    if revision and (name in BUNDLED or path.exists()):
+        raise OptionError(f"A revision belongs to a model of the hub, and '{name}' is here: leave it out.")
     if name in BUNDLED:
         folder = Path(str(files("imagic"))) / BUNDLED[name]
         if not (folder / "model_index.json").is_file():
             raise ModelError(f"The bundled model '{name}' is missing from this installation; install imagic again.")
         return folder
-    path = Path(name).expanduser()
-    if path.exists() and revision:
-        raise OptionError(f"A revision belongs to a model of the hub, and '{name}' is here: leave it out.")
     if path.is_file():
         return _checked_file(path, allow_pickle)
     if path.is_dir():
