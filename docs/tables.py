@@ -20,10 +20,12 @@ BLOCK = re.compile(r"(?P<start><!-- table: (?P<name>[a-z-]+) -->\n).*?(?P<end><!
 
 
 def methods() -> str:
-    """Each installed method and what it needs from a model."""
+    """Each installed method, the texts it must be given, and what it needs from a model."""
     found = [registry.method(name) for name in registry.names(Group.METHODS)]
-    rows = [(f"`{each.name}`", each.paper, ", ".join(sorted(each.needs)), _presets(each)) for each in found]
-    return table(("method", "paper", "needs a model with", "presets"), rows)
+    rows = [
+        (f"`{each.name}`", each.paper, _texts(each), ", ".join(sorted(each.needs)), _presets(each)) for each in found
+    ]
+    return table(("method", "paper", "texts", "needs a model with", "presets"), rows)
 
 
 def fit_options() -> str:
@@ -48,6 +50,10 @@ def _options(name: str, which: str) -> str:
         values = [_shown(value) for value in own or [option["default"]]]
         rows.append((f"`{option['name']}`", *values, _bounds(option), option["help"]))
     return table(("option", *(presets or ["default"]), "allowed", "meaning"), rows)
+
+
+def _texts(method: Method) -> str:
+    return ", ".join(text.removesuffix("_text") for text in method.texts)
 
 
 def _shown(value: object) -> str:

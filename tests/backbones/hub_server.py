@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789" * 4
+REVISIONS = ("main", COMMIT)
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def serving(model_id: str, folder: Path, token: str = "") -> Iterator[tuple[str,
 
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
+            known = path.startswith(tuple(f"/{model_id}/resolve/{r}/" for r in REVISIONS))
             if token and self.headers.get("Authorization") != f"Bearer {token}":
                 self.answer(403, b"gated", X_Error_Code="GatedRepo", X_Error_Message="gated")
             elif path.startswith(f"/api/models/{model_id}/tree/"):
@@ -43,21 +45,19 @@ def serving(model_id: str, folder: Path, token: str = "") -> Iterator[tuple[str,
                     for name, content in files.items()
                 ]
                 self.answer(200, json.dumps(entries).encode(), Content_Type="application/json")
-            elif path in (
-                f"/api/models/{model_id}",
-                *(f"/api/models/{model_id}/revision/{r}" for r in ("main", COMMIT)),
-            ):
+            elif path in (f"/api/models/{model_id}", *(f"/api/models/{model_id}/revision/{r}" for r in REVISIONS)):
                 facts: dict[str, Any] = {"id": model_id, "sha": COMMIT, "siblings": [{"rfilename": n} for n in files]}
                 self.answer(200, json.dumps(facts).encode(), Content_Type="application/json")
-            elif path.startswith(f"/api/models/{model_id}/revision/"):
+            elif path.startswith((f"/api/models/{model_id}/revision/", f"/{model_id}/resolve/")) and not known:
                 self.answer(404, b"{}", X_Error_Code="RevisionNotFound", X_Error_Message="no such revision")
-            elif path.startswith(f"/{model_id}/resolve/") and (name := path.split("/", 5)[5]) in files:
+            elif known and (name := path.split("/", 5)[5]) in files:
                 if self.command == "GET":
                     fetched.append(name)
                 etag = hashlib.sha1(files[name]).hexdigest()
                 self.answer(200, files[name], ETag=f'"{etag}"', X_Repo_Commit=COMMIT)
             else:
-                code = "EntryNotFound" if path.startswith(f"/{model_id}/") else "RepoNotFound"
+                # Besides the one model there is one without any file.
+                code = "EntryNotFound" if path.startswith((f"/{model_id}/", "/someone/files/")) else "RepoNotFound"
                 self.answer(404, b"{}", X_Error_Code=code, X_Error_Message="not found")
 
         do_HEAD = do_GET

@@ -61,7 +61,7 @@ def test_a_named_model_is_fetched_once_and_found_offline(tmp_path: Path) -> None
         (tmp_path / "model" / useless).write_bytes(b"useless")
     call: dict[str, Any] = {"model_id": ID}
     with serving(ID, tmp_path / "model", TOKEN) as (address, fetched):
-        gated, folder, again, varied, other, unknown, missing = fetch(
+        gated, folder, again, varied, other, unknown, missing, single = fetch(
             tmp_path / "home",
             [
                 ("", call),
@@ -71,6 +71,7 @@ def test_a_named_model_is_fetched_once_and_found_offline(tmp_path: Path) -> None
                 (TOKEN, call | {"revision": "old"}),
                 (TOKEN, {"model_id": "someone/else"}),
                 (TOKEN, call | {"variant": "bf16"}),
+                (TOKEN, {"model_id": "someone/files"}),
             ],
             HF_ENDPOINT=address,
         )
@@ -83,6 +84,7 @@ def test_a_named_model_is_fetched_once_and_found_offline(tmp_path: Path) -> None
     assert "has no revision 'old'" in other
     assert "no model 'someone/else', neither as a folder nor on the hub" in unknown
     assert "could not be downloaded" in missing
+    assert "'someone/files' has no model_index.json" in single
     assert loading.load(folder, "cpu").fingerprint == expected
     offline = fetch(tmp_path / "home", [("", call), ("", {"model_id": "someone/else"})], HF_HUB_OFFLINE="1")
     assert offline[0] == folder
@@ -93,10 +95,19 @@ def test_whatever_stands_in_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError("the cable is cut\nand more")
 
-    monkeypatch.setattr(hub.DiffusionPipeline, "download", refuse)
+    monkeypatch.setattr(hub, "hf_hub_download", refuse)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(ModelError, match=r"'someone/tiny' could not be downloaded: the cable is cut$"):
         hub.fetch(ID)
+
+
+def test_a_model_of_no_known_family_is_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "model_index.json"
+    index.write_text('{"_class_name": "KandinskyPipeline"}')
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *_, **__: str(index))
+    monkeypatch.setattr(hub.DiffusionPipeline, "download", pytest.fail)
+    with pytest.raises(ModelError, match="KandinskyPipeline are not supported"):
+        loading.load("someone/kandinsky")
 
 
 def test_a_hub_id_or_an_alias_is_fetched_with_all_that_was_asked(
@@ -114,4 +125,5 @@ def test_a_hub_id_or_an_alias_is_fetched_with_all_that_was_asked(
         backbone = loading.load(name, "cpu", variant="fp16", revision="old", allow_pickle=True)
         assert backbone.name == name
     asked = {"variant": "fp16", "revision": "old", "allow_pickle": True}
+    assert all(keywords.pop("check")(tmp_path) for _, keywords in calls)
     assert calls == [("someone/tiny", asked), (loading.ALIASES["sdxl"], asked)]

@@ -145,6 +145,7 @@ class FakeMethod:
     name: ClassVar[str] = "fake"
     paper: ClassVar[str] = "none"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = FakeFitOptions
     EditOptions: ClassVar[type] = FakeEditOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"hard": {"effort": 5}}

@@ -142,6 +142,14 @@ def test_a_method_sees_the_target_text_alone_unless_it_is_told_more(tmp_path):
     assert more.source_text == "an animal"
 
 
+def test_a_method_that_cannot_do_without_a_source_text_is_given_it(tmp_path):
+    method = FakeMethod()
+    method.texts = ("target_text", "source_text")
+    go(tmp_path, FakeSuite(count=1), [entry(method=method)])
+    assert method.requests[0].source_text == "an animal"
+    assert read_rows(tmp_path)["item/0", "fake", 0]["options"]["with_source_text"] is True
+
+
 def test_a_rerun_makes_only_what_is_missing(tmp_path):
     go(tmp_path, FakeSuite(count=2))
     before = (tmp_path / "rows.jsonl").read_bytes()

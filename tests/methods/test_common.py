@@ -44,12 +44,13 @@ def test_noising_goes_to_the_first_level_and_stays_away_from_the_clean_one() -> 
     assert torch.equal(common.noised(z0, schedule[-1:], noise), z0.expand(3, 4, 2, 2))
 
 
-def test_missing_texts_are_named() -> None:
+def test_missing_texts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     request = FitRequest(torch.zeros(1, 4, 2, 2), "a", " ", "")
-    common.check_fit(SDEdit(), Gaussians(), request, "target_text")
+    common.check_fit(SDEdit(), Gaussians(), request)
     for name, words in (("source_text", "'sdedit' needs a source text"), ("instruction", "an instruction")):
+        monkeypatch.setattr(SDEdit, "texts", ("target_text", name))
         with pytest.raises(TextError, match=words):
-            common.check_fit(SDEdit(), Gaussians(), request, "target_text", name)
+            common.check_fit(SDEdit(), Gaussians(), request)
 
 
 def test_a_state_is_read_as_it_was_fitted() -> None:

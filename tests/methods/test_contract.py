@@ -31,26 +31,24 @@ SEEDS = (3, 4)
 
 @dataclass(frozen=True)
 class Case:
-    """Options with which a method does little work, the texts without which it refuses, and whether a seed matters."""
+    """Options with which a method does little work, and whether a seed matters."""
 
     fit: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] = field(default_factory=dict)
-    texts: Sequence[str] = ("target_text",)
     draws: bool = True
 
 
-BOTH = ("target_text", "source_text")
 CASES = {
-    "cycle_diffusion": Case(edit={"num_steps": 3}, texts=BOTH),
-    "ddib": Case(fit={"num_steps": 2}, texts=BOTH, draws=False),
+    "cycle_diffusion": Case(edit={"num_steps": 3}),
+    "ddib": Case(fit={"num_steps": 2}, draws=False),
     "diffedit": Case(fit={"num_steps": 3}, edit={"mask_noises": 2}),
     "encode_decode": Case(fit={"num_steps": 3}, draws=False),
     "imagic": Case(
         fit={"embedding_steps": 1, "embedding_pairs": 1, "network_steps": 1, "network_pairs": 1, "measured_pairs": 1},
         edit={"eta": 0.5, "num_steps": 2},
     ),
-    "null_text": Case(fit={"num_steps": 3, "inner_steps": 1}, texts=BOTH, draws=False),
-    "prompt_to_prompt": Case(fit={"num_steps": 3}, texts=BOTH, draws=False),
+    "null_text": Case(fit={"num_steps": 3, "inner_steps": 1}, draws=False),
+    "prompt_to_prompt": Case(fit={"num_steps": 3}, draws=False),
     "sdedit": Case(edit={"num_steps": 3}),
     "unitune": Case(
         fit={"network_steps": 1, "network_pairs": 1, "measured_pairs": 1}, edit={"num_steps": 3, "guidance_scale": 3.0}
@@ -208,7 +206,7 @@ def test_what_is_missing_is_refused_before_any_work(trial: Trial, monkeypatch: p
     options: Any = build_options(trial.method.FitOptions, trial.case.fit)
     monkeypatch.setattr(trial.backbone, "predict", None)
     monkeypatch.setattr(trial.backbone, "encode", None)
-    for text in trial.case.texts:
+    for text in trial.method.texts:
         with pytest.raises(TextError, match=text.split("_")[0]):
             next(trial.method.fit(trial.backbone, replace(trial.request, **{text: " "}), options))
     for ability in trial.method.needs:

@@ -16,7 +16,7 @@ import torch
 
 from imagic.backbones import hub
 from imagic.backbones.placement import default_device
-from imagic.backbones.plan import LoadPlan, Lora
+from imagic.backbones.plan import LoadPlan, Lora, read_index
 from imagic.backbones.reading import REFUSAL
 from imagic.core import registry
 from imagic.core.errors import ModelError, OptionError
@@ -63,7 +63,7 @@ def load(
     bfloat16 for large networks on an accelerator. autocast: a lower precision for the network's arithmetic, say
     torch.bfloat16; None for none.
     config: for a single file, the model whose configs and tokenizers belong to it, named like a model; None is the
-    folder of the file's name beside it. The others: see LoadPlan.
+    folder of the file's name beside it. variant: then of the parts that the file lacks. The others: see LoadPlan.
     Raises ModelError when there is no such model, or none that can be loaded, and OptionError.
     """
     source = locate(name_or_path, variant=variant, revision=revision, allow_pickle=allow_pickle)
@@ -75,14 +75,14 @@ def load(
                 f"'{file.name}' holds weights alone: name a folder with the configs and tokenizers of its kind (config,"
                 f" --config), or put one named '{beside.name}' beside it."
             )
-        source = locate(config or beside, variant="", revision="", allow_pickle=allow_pickle)
+        source = locate(config or beside, variant=variant, allow_pickle=allow_pickle)
     elif config is not None:
         raise OptionError("A config belongs to a single-file checkpoint: leave it out.")
     plan = LoadPlan(
         name=str(name_or_path),
         folder=source,
         file=file,
-        variant=variant if file is None else "",
+        variant=variant,
         loras=tuple(loras),
         allow_pickle=allow_pickle,
         quantise=quantise,
@@ -91,7 +91,7 @@ def load(
         autocast=autocast,
         offload=offload,
     )
-    return _family(plan)(plan)
+    return _loader(source)(plan)
 
 
 def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", allow_pickle: bool = False) -> Path:
@@ -122,7 +122,7 @@ def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", a
             f"There is no model '{name}': give one of {known}, a folder in a diffusers pipeline layout, a .safetensors"
             " file, or the id of a model on the Hugging Face hub (owner/name)."
         )
-    return hub.fetch(model_id, variant=variant, revision=revision, allow_pickle=allow_pickle)
+    return hub.fetch(model_id, variant=variant, revision=revision, allow_pickle=allow_pickle, check=_loader)
 
 
 def _checked_file(path: Path, allow_pickle: bool) -> Path:
@@ -139,8 +139,9 @@ def family_name(pipeline_class: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])", "-", stem).lower()
 
 
-def _family(plan: LoadPlan) -> Loader:
-    pipeline_class = plan.index["_class_name"]
+def _loader(folder: Path) -> Loader:
+    """Of the family that the folder's index names."""
+    pipeline_class = read_index(folder)["_class_name"]
     try:
         loader: Loader = registry.find(registry.Group.BACKBONES, family_name(pipeline_class))
     except OptionError as error:

@@ -66,16 +66,21 @@ class LoadPlan:
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """The folder's model_index.json. Raises ModelError for one that is damaged."""
-        path = self.folder / "model_index.json"
-        try:
-            index = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(index["_class_name"], str):
-                return dict(index)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        raise ModelError(f"'{path}' does not name a pipeline class; the model's folder is damaged.")
+        """The folder's model_index.json."""
+        return read_index(self.folder)
 
     def placement(self) -> dict[str, Any]:
         """The arguments of a family's backbone that say where it goes."""
         return {"device": self.device, "dtype": self.dtype, "autocast": self.autocast, "offload": self.offload}
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """A folder's model_index.json, which names its pipeline class. Raises ModelError for one that is damaged."""
+    path = folder / "model_index.json"
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(index["_class_name"], str):
+            return dict(index)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise ModelError(f"'{path}' does not name a pipeline class; the model's folder is damaged.")

@@ -71,7 +71,7 @@ class _Trial:
         entry = self.entry
         return {
             "preset": entry.preset,
-            "with_source_text": entry.with_source_text,
+            "with_source_text": entry.sees_source_text,
             "fit": rows.plain(dataclasses.asdict(self.fit_options)),
             "edit": rows.plain(dataclasses.asdict(self.edit_options)),
         }
@@ -224,7 +224,7 @@ def _attempt(
 ) -> Generator[Progress, None, rows.Row]:
     """Fit, edit and score one item: the rest of its row, and the result under "image"."""
     item, entry = context.item, trial.entry
-    source_text = item.source_text if entry.with_source_text else ""
+    source_text = item.source_text if entry.sees_source_text else ""
     request = FitRequest(context.pictures.source.unsqueeze(0), item.target_text, source_text, seed=seed)
     stage = f"{entry.label} on {item.name}"
     fitting = entry.method.fit(backbone, request, trial.fit_options)

@@ -63,7 +63,7 @@ class Suite(Protocol):
 class Entry:
     """A method on trial under the name `label`: its preset, and option values that differ from it.
 
-    with_source_text: also give the method the suite's description of the input; else it sees the target text alone.
+    with_source_text: give the method the suite's description of the input even if it can do without.
     """
 
     label: str
@@ -72,3 +72,7 @@ class Entry:
     fit: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] = field(default_factory=dict)
     with_source_text: bool = False
+
+    @property
+    def sees_source_text(self) -> bool:
+        return self.with_source_text or "source_text" in self.method.texts

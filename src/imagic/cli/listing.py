@@ -26,6 +26,7 @@ def methods(
         return
     for method in facts:
         typer.echo(f"{method['name']}  ({method['paper']})")
+        typer.echo(f"  needs texts: {', '.join(method['texts'])}")
         typer.echo(f"  needs a model with: {', '.join(method['needs']) or 'nothing special'}")
         for preset, values in method["presets"].items():
             listed = ", ".join(f"{key}={value}" for key, value in values.items()) or "the defaults"
@@ -41,6 +42,7 @@ def _describe(method: Any) -> dict[str, Any]:
     return {
         "name": method.name,
         "paper": method.paper,
+        "texts": list(method.texts),
         "needs": sorted(method.needs),
         "presets": {name: dict(values) for name, values in method.presets.items()},
         "fit": describe_options(method.FitOptions),

@@ -236,11 +236,13 @@ class Method(Protocol):
     """One paper. `fit` is expensive and runs once per image and text; `edit` is cheap and runs many times.
 
     Both are generators that yield Progress and return their result. Nothing is kept on the method between calls.
+    texts: the fields of FitRequest that must not be empty.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     needs: ClassVar[frozenset[Ability]]
+    texts: ClassVar[tuple[str, ...]]
     FitOptions: ClassVar[type]  # frozen dataclasses made of core.options.option fields
     EditOptions: ClassVar[type]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # name -> values of FitOptions

@@ -33,11 +33,10 @@ TEXTS = {
 Render: TypeAlias = Callable[[float, Sequence[int]], Generator[LatentProgress, None, Tensor]]
 
 
-def check_fit(method: Method, backbone: Backbone, request: FitRequest, *texts: str) -> None:
-    """Before any work: AbilityError where the model lacks what the method needs, TextError where one of `texts`, names
-    of FitRequest's fields, is empty."""
+def check_fit(method: Method, backbone: Backbone, request: FitRequest) -> None:
+    """Before any work: AbilityError where the model lacks what the method needs, TextError where a text is missing."""
     check_abilities(method, backbone)
-    for name in texts:
+    for name in method.texts:
         if not getattr(request, name).strip():
             raise TextError(f"The method '{method.name}' needs {TEXTS[name]}.")
 

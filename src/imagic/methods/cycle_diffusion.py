@@ -48,13 +48,14 @@ class CycleDiffusion:
         "ICCV 2023"
     )
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE})
+    texts: ClassVar[tuple[str, ...]] = ("target_text", "source_text")
     FitOptions: ClassVar[type] = CycleFit
     EditOptions: ClassVar[type] = CycleEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def fit(self, backbone: Backbone, request: FitRequest, options: CycleFit) -> Generator[Progress, None, State]:
         """Encode the input. Raises AbilityError, and TextError for an empty target or source."""
-        common.check_fit(self, backbone, request, "target_text", "source_text")
+        common.check_fit(self, backbone, request)
         z0 = backbone.encode(request.image)
         yield Progress("encode", 1, 1)
         return State(self.name, {"z0": z0.cpu()}, common.facts(backbone, request, options))

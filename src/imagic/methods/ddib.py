@@ -41,6 +41,7 @@ class DDIB:
     name: ClassVar[str] = "ddib"
     paper: ClassVar[str] = "Su et al., Dual Diffusion Implicit Bridges for Image-to-Image Translation, ICLR 2023"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE, Ability.INVERSION})
+    texts: ClassVar[tuple[str, ...]] = ("target_text", "source_text")
     FitOptions: ClassVar[type] = DDIBFit
     EditOptions: ClassVar[type] = DDIBEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -50,7 +51,7 @@ class DDIB:
 
         Raises AbilityError, TextError for an empty target or source, OptionError for too many steps.
         """
-        common.check_fit(self, backbone, request, "target_text", "source_text")
+        common.check_fit(self, backbone, request)
         schedule = backbone.schedule(options.num_steps)
         z0 = backbone.encode(request.image)
         trajectory = yield from invert(backbone, z0, schedule, backbone.encode_text([request.source_text]))

@@ -49,6 +49,7 @@ class DiffEdit:
         "Couairon et al., DiffEdit: Diffusion-Based Semantic Image Editing with Mask Guidance, ICLR 2023"
     )
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE, Ability.INVERSION})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = DiffEditFit
     EditOptions: ClassVar[type] = DiffEditEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -58,7 +59,7 @@ class DiffEdit:
 
         Raises AbilityError, TextError for an empty target, OptionError for too many steps.
         """
-        common.check_fit(self, backbone, request, "target_text")
+        common.check_fit(self, backbone, request)
         schedule = backbone.schedule(options.num_steps)
         z0 = backbone.encode(request.image)
         trajectory = yield from invert(backbone, z0, schedule, backbone.encode_text([""]))

@@ -41,6 +41,7 @@ class EncodeDecode:
         "Couairon et al., DiffEdit: Diffusion-Based Semantic Image Editing with Mask Guidance, ICLR 2023 (without mask)"
     )
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE, Ability.INVERSION})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = EncodeDecodeFit
     EditOptions: ClassVar[type] = EncodeDecodeEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -52,7 +53,7 @@ class EncodeDecode:
 
         Raises AbilityError, TextError for an empty target, OptionError for too many steps.
         """
-        common.check_fit(self, backbone, request, "target_text")
+        common.check_fit(self, backbone, request)
         schedule = backbone.schedule(options.num_steps)
         z0 = backbone.encode(request.image)
         trajectory = yield from invert(backbone, z0, schedule, backbone.encode_text([request.source_text]))

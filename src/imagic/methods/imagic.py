@@ -37,6 +37,7 @@ class Imagic:
     name: ClassVar[str] = "imagic"
     paper: ClassVar[str] = "Kawar et al., Imagic: Text-Based Real Image Editing with Diffusion Models, CVPR 2023"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = options_of.FitOptions
     EditOptions: ClassVar[type] = options_of.EditOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = options_of.PRESETS
@@ -50,7 +51,7 @@ class Imagic:
         closed, the backbone belongs to it. Raises AbilityError, TextError for an empty target, OptionError on
         divergence.
         """
-        common.check_fit(self, backbone, request, "target_text")
+        common.check_fit(self, backbone, request)
         z0 = backbone.encode(request.image).detach()
         target = backbone.encode_text([request.target_text])
         start = backbone.encode_text([request.source_text]) if request.source_text else target

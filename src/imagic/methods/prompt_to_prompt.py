@@ -83,6 +83,7 @@ class PromptToPrompt:
     name: ClassVar[str] = "prompt_to_prompt"
     paper: ClassVar[str] = "Hertz et al., Prompt-to-Prompt Image Editing with Cross Attention Control, ICLR 2023"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CROSS_ATTENTION, Ability.GUIDANCE, Ability.INVERSION})
+    texts: ClassVar[tuple[str, ...]] = ("target_text", "source_text")
     FitOptions: ClassVar[type] = InversionOptions
     EditOptions: ClassVar[type] = PromptToPromptEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -94,7 +95,7 @@ class PromptToPrompt:
 
         Raises AbilityError, TextError for an empty target or source, OptionError for too many steps.
         """
-        common.check_fit(self, backbone, request, "target_text", "source_text")
+        common.check_fit(self, backbone, request)
         schedule = backbone.schedule(options.num_steps)
         z0 = backbone.encode(request.image)
         # Each text alone, as for the edit, so that the pivots fit it bit for bit.

@@ -53,13 +53,14 @@ class SDEdit:
         "Meng et al., SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations, ICLR 2022"
     )
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = SDEditFit
     EditOptions: ClassVar[type] = SDEditEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def fit(self, backbone: Backbone, request: FitRequest, options: SDEditFit) -> Generator[Progress, None, State]:
         """Encode the input. Raises AbilityError, and TextError for an empty target."""
-        common.check_fit(self, backbone, request, "target_text")
+        common.check_fit(self, backbone, request)
         z0 = backbone.encode(request.image)
         yield Progress("encode", 1, 1)
         return State(self.name, {"z0": z0.cpu()}, common.facts(backbone, request, options))

@@ -67,6 +67,7 @@ class UniTune:
         "TOG 2023"
     )
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.FINE_TUNING, Ability.GUIDANCE})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = UniTuneFit
     EditOptions: ClassVar[type] = UniTuneEdit
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -78,7 +79,7 @@ class UniTune:
         closed, the backbone belongs to it. Raises AbilityError, TextError for an empty target, OptionError on
         divergence and for parts that the model does not have.
         """
-        common.check_fit(self, backbone, request, "target_text")
+        common.check_fit(self, backbone, request)
         z0 = backbone.encode(request.image).detach()
         fixed = fixed_pairs(options.measured_pairs, backbone.levels, z0.shape[1:]).to(z0.device)
         token = backbone.encode_text([options.token])

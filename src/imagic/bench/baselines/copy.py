@@ -20,6 +20,7 @@ class Copy:
     name: ClassVar[str] = "copy"
     paper: ClassVar[str] = "Baseline: the input, unchanged"
     needs: ClassVar[frozenset[Ability]] = frozenset()
+    texts: ClassVar[tuple[str, ...]] = ()
     FitOptions: ClassVar[type] = CopyOptions
     EditOptions: ClassVar[type] = CopyOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

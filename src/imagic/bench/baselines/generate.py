@@ -32,6 +32,7 @@ class Generate:
     name: ClassVar[str] = "generate"
     paper: ClassVar[str] = "Baseline: sampling from the text, without the input"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GUIDANCE})
+    texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = GenerateFitOptions
     EditOptions: ClassVar[type] = GenerateOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
