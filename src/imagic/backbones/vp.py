@@ -25,7 +25,7 @@ class VPGrid:
     def __init__(self, name: str, scheduler: Any) -> None:
         self._name, self._scheduler = name, DDIMScheduler.from_config(scheduler.config)
         kind = self.config["prediction_type"]
-        if kind not in _PREDICTIONS or "sigma_data" in self.config:
+        if kind not in _PREDICTIONS or "sigma_data" in scheduler.config:
             raise ModelError(f"The model '{name}' predicts '{kind}' in a way that no Stable Diffusion model does.")
         self.prediction = _PREDICTIONS[kind]
         kept = self._scheduler.alphas_cumprod
