@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from imagic.backbones.autoencoder import Autoencoder
-from imagic.backbones.placement import FLOAT32_PARAMETERS, Place, default_device, default_dtype
+from imagic.backbones.placement import FLOAT32_PARAMETERS, Place, default_autocast, default_device, default_dtype
 from tests.backbones.conftest import Family
 from tests.backbones.test_families import TEXT
 from tests.backbones.tiny import build_t5, build_vae
@@ -85,6 +85,18 @@ def test_offloaded_models_work_as_others(family: Family) -> None:
 def test_large_networks_are_bfloat16_on_an_accelerator(parameters: int, device: str, expected: torch.dtype) -> None:
     network = nn.Linear(1, parameters, bias=False, device="meta")
     assert default_dtype(network, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "native", "expected"),
+    [("cpu", True, torch.bfloat16), ("cpu", False, None), ("cuda", True, None), ("mps", True, None)],
+)
+def test_cpus_with_the_instructions_for_it_fit_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, device: str, native: bool, expected: torch.dtype | None
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    assert default_autocast(torch.device(device)) == expected
 
 
 def test_the_accelerator_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,8 +210,9 @@ def test_half_precision_stays_near_float32(make_pipeline: MakePipeline, dtype: t
     cast = StableDiffusionBackbone.from_pipeline(make_pipeline(), name="tiny", autocast=torch.bfloat16)
     z, t = seeds.initial_noise((4, 8, 8), [0]), torch.tensor([500])
     text = exact.encode_text([PROMPT])
-    with torch.no_grad():
+    with torch.no_grad(), cast.lower_precision():
         outputs = [backbone.predict(z, t, text) for backbone in (exact, half, cast)]
+    assert torch.equal(cast.predict(z, t, text), outputs[0])
     for output in outputs[1:]:
         assert output.dtype == torch.float32
         assert not torch.equal(output, outputs[0])

@@ -175,6 +175,20 @@ def test_divergence_is_said_and_undone(eps_backbone: StableDiffusionBackbone, re
     assert_untouched(eps_backbone.unet, before)
 
 
+def test_updates_may_be_of_lower_precision_and_measurements_are_not(
+    make_pipeline: MakePipeline, request_to_sit: FitRequest
+) -> None:
+    exact, rough = (
+        StableDiffusionBackbone.from_pipeline(make_pipeline(), name="tiny", autocast=autocast)
+        for autocast in (None, torch.bfloat16)
+    )
+    (_, state), (_, other) = fit(exact, request_to_sit), fit(rough, request_to_sit)
+    losses, others = state.facts["losses"], other.facts["losses"]
+    assert others["before"] == losses["before"]
+    assert others["after_network"] != losses["after_network"]
+    assert others["after_network"] == pytest.approx(losses["after_network"], rel=0.02)
+
+
 def test_a_fit_depends_on_its_seed_alone(make_backbone: MakeBackbone, request_to_sit: FitRequest) -> None:
     states = []
     for disturbance in (1, 2):

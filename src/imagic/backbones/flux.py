@@ -82,7 +82,7 @@ class FluxBackbone(NetworkBackbone):
 
         scheduler: one of flow; only its config is used. side: of the picture, in latents. device, dtype, offload: see
         backbones.placement; dtype None is the device's default. autocast: a lower precision in which the transformer
-        multiplies. Raises ModelError for another kind of model.
+        multiplies while it is fitted. Raises ModelError for another kind of model.
         """
         check_channels(name, transformer, PATCH**2 * vae.config["latent_channels"])
         networks = {

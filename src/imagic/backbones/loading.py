@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
 from imagic.backbones import hub
-from imagic.backbones.placement import default_device
+from imagic.backbones.placement import default_autocast, default_device
 from imagic.backbones.plan import LoadPlan, Lora, read_index
 from imagic.backbones.reading import REFUSAL
 from imagic.core import registry
@@ -46,7 +46,7 @@ def load(
     name_or_path: str | Path,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    autocast: torch.dtype | None = None,
+    autocast: torch.dtype | Literal["auto"] | None = "auto",
     *,
     config: str | Path | None = None,
     variant: str = "",
@@ -60,8 +60,8 @@ def load(
 
     name_or_path: an alias, a folder, a file or a hub id (see `locate`).
     device: None takes an accelerator where there is one, else the CPU. dtype: of the weights; None is float32, but
-    bfloat16 for large networks on an accelerator. autocast: a lower precision for the network's arithmetic, say
-    torch.bfloat16; None for none.
+    bfloat16 for large networks on an accelerator. autocast: a lower precision in which the network multiplies
+    while it is fitted, say torch.bfloat16; None for none, "auto" for the device's default.
     config: for a single file, the model whose configs and tokenizers belong to it, named like a model; None is the
     folder of the file's name beside it. variant: then of the parts that the file lacks. The others: see LoadPlan.
     Raises ModelError when there is no such model, or none that can be loaded, and OptionError.
@@ -78,6 +78,7 @@ def load(
         source = locate(config or beside, variant=variant, allow_pickle=allow_pickle)
     elif config is not None:
         raise OptionError("A config belongs to a single-file checkpoint: leave it out.")
+    chosen = default_device() if device is None else torch.device(device)
     plan = LoadPlan(
         name=str(name_or_path),
         folder=source,
@@ -86,9 +87,9 @@ def load(
         loras=tuple(loras),
         allow_pickle=allow_pickle,
         quantise=quantise,
-        device=default_device() if device is None else torch.device(device),
+        device=chosen,
         dtype=dtype,
-        autocast=autocast,
+        autocast=default_autocast(chosen) if autocast == "auto" else autocast,
         offload=offload,
     )
     return _loader(source)(plan)

@@ -29,9 +29,10 @@ class NetworkBackbone(Backbone):
     """The part of core.types.Backbone that looks at the network alone. A family adds pictures, texts and levels."""
 
     def __init__(self, name: str, network: nn.Module, place: Place, autocast: torch.dtype | None) -> None:
-        """network: taken over. autocast: a lower precision in which it multiplies; None for none."""
+        """network: taken over. autocast: the lower precision of `lower_precision`; None for none."""
         self.name, self.network = name, network
         self.device, self.dtype, self.autocast = place.device, place.dtype, autocast
+        self._lowered = False
         self._use = ""  # what holds the weights now: "tuning", "change" or nothing
         place.settle(network, stays=True)
 
@@ -46,10 +47,20 @@ class NetworkBackbone(Backbone):
             yield
 
     @contextmanager
+    def lower_precision(self) -> Iterator[None]:
+        before, self._lowered = self._lowered, True
+        try:
+            yield
+        finally:
+            self._lowered = before
+
+    @contextmanager
     def _precision(self) -> Iterator[torch.dtype]:
         """The dtype of the network's inputs, and the arithmetic within which it runs."""
         # Tuned weights are float32 beside frozen ones in dtype: autocast brings them together in dtype.
-        lower = self.autocast or (self.dtype if self._use == "tuning" and self.dtype != torch.float32 else None)
+        lower = self.dtype if self._use == "tuning" and self.dtype != torch.float32 else None
+        if self._lowered:
+            lower = self.autocast or lower
         with torch.autocast(self.device.type, dtype=lower, enabled=lower is not None):
             yield torch.float32 if lower else self.dtype
 

@@ -64,6 +64,13 @@ def default_dtype(network: nn.Module, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if large and device.type != "cpu" else torch.float32
 
 
+def default_autocast(device: torch.device) -> torch.dtype | None:
+    """The precision in which fitting multiplies: bfloat16 on a CPU that has instructions for it (others emulate it,
+    slowly), else none."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if device.type == "cpu" and native else None
+
+
 def _quantised(module: nn.Module) -> bool:
     return getattr(module, "hf_quantizer", None) is not None
 

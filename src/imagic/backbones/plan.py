@@ -44,8 +44,9 @@ class LoadPlan:
     name: what the user asked for. folder: a local diffusers pipeline folder. device: where the model goes. file: a
     single-file checkpoint that takes the place of the folder's weights. variant: of the weight files, such as fp16.
     loras: added to the weights. allow_pickle: read pickled weights too, which may run code. quantise: T5 text encoders,
-    to "8bit" or "4bit"; "" for not. dtype: None for the default of the device. autocast: a lower precision for the
-    network's arithmetic. offload: text encoders and autoencoder wait on the CPU until they are used.
+    to "8bit" or "4bit"; "" for not. dtype: None for the default of the device. autocast: a lower precision in
+    which the network multiplies while it is fitted. offload: text encoders and autoencoder wait on the CPU until they
+    are used.
     """
 
     name: str

@@ -71,8 +71,9 @@ class StableDiffusionBackbone(NetworkBackbone):
         """Takes the components over: they are moved, cast to dtype, frozen and set to eval mode.
 
         scheduler: any diffusers scheduler; only its config is used. device, dtype, offload: see backbones.placement;
-        dtype None is the device's default. autocast: a lower precision in which the UNet multiplies (its weights stay
-        in dtype); None for none. Raises ModelError for a checkpoint that is not plain text-to-image Stable Diffusion.
+        dtype None is the device's default. autocast: a lower precision in which the UNet multiplies while it is fitted
+        (its weights stay in dtype); None for none. Raises ModelError for a checkpoint that is not plain text-to-image
+        Stable Diffusion.
         """
         grid = VPGrid(name, scheduler)
         check_channels(name, unet, vae.config["latent_channels"])

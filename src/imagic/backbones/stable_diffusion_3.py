@@ -92,7 +92,7 @@ class StableDiffusion3Backbone(NetworkBackbone):
 
         text_encoder_3, tokenizer_3: None for a model without T5. scheduler: one of flow; only its config is used.
         device, dtype, offload: see backbones.placement; dtype None is the device's default. autocast: a lower precision
-        in which the transformer multiplies. Raises ModelError for another kind of model.
+        in which the transformer multiplies while it is fitted. Raises ModelError for another kind of model.
         """
         check_channels(name, transformer, vae.config["latent_channels"])
         networks = {

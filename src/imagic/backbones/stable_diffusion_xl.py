@@ -83,7 +83,8 @@ class StableDiffusionXLBackbone(NetworkBackbone):
 
         scheduler: any diffusers scheduler; only its config is used. zero_null: the unconditional text is all zeros, as
         the model was trained. device, dtype, offload: see backbones.placement; dtype None is the device's default.
-        autocast: a lower precision in which the UNet multiplies. Raises ModelError for another kind of model.
+        autocast: a lower precision in which the UNet multiplies while it is fitted. Raises ModelError for another kind
+        of model.
         """
         grid = VPGrid(name, scheduler)
         check_channels(name, unet, vae.config["latent_channels"])

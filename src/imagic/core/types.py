@@ -7,7 +7,7 @@ packing, timestep units, pooled text and size ids; a method hides its paper; a m
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -153,6 +153,11 @@ class Backbone(Denoiser, Protocol):
 
     def changed(self, change: WeightChange | None, scale: float = 1.0) -> AbstractContextManager[None]:
         """Within: the denoiser with `scale` times the change applied. After: the original weights, bit for bit."""
+
+    def lower_precision(self) -> AbstractContextManager[None]:
+        """Within: `predict` may multiply in a lower precision, which the loss of a fit can bear and the steps of
+        sampling and inversion cannot. After: as before."""
+        return nullcontext()
 
     def tokens(self, text: str) -> Sequence[Token]:
         """What stands at each position of `encode_text([text])`, and so at each key of cross-attention: a mark, the

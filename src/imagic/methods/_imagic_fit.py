@@ -136,7 +136,8 @@ def _stage(
 
     def objective(_: int) -> Tensor:
         pairs = stratified_pairs(num_pairs, backbone.levels, shape, generator)
-        return subject.loss(backbone, pairs, conditioning)
+        with backbone.lower_precision():
+            return subject.loss(backbone, pairs, conditioning)
 
     curve = [(0, subject.measure(backbone, conditioning))]
     updates = minimise(objective, groups, num_steps, (options.beta1, options.beta2), options.adam_eps)
