@@ -63,11 +63,10 @@ class FakeSuite:
     def _item(self, index):
         sits, name = index % 2 == 0, f"item/{index}"
 
-        def render(size, device):
+        def render(backbone):
             self.rendered.append(name)
             if name in self.broken:
                 raise RuntimeError("no brush")
-            assert size == SIZE
             individual, background = index / 10, -index / 10
             mask = torch.zeros(1, SIZE, SIZE)
             mask[:, :8] = sits

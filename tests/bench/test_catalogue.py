@@ -47,6 +47,6 @@ def test_an_unknown_suite_is_named():
 def test_every_variant_is_a_valid_set_of_options_that_differs_from_its_preset(label):
     variant = VARIANTS[label]
     method = registry.method(variant.method)
-    preset = method.presets[variant.preset]
+    preset = method.presets[variant.preset] if variant.preset else {}
     build_options(method.FitOptions, {**preset, **variant.fit})
     build_options(method.EditOptions, variant.edit)

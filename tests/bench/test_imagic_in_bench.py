@@ -28,7 +28,7 @@ def rows(tmp_path, make_backbone):
 
 def test_a_row_holds_the_chosen_eta_and_the_whole_sweep(rows):
     for name in ("item/0", "item/1"):
-        row = read_rows(rows)[name, "imagic", 1]
+        row = read_rows(rows)[name, "imagic", 1, None]
         assert 0 <= row["eta"] <= 1
         assert {each["seed"] for each in row["sweep"]} == {1}
         assert {"agreement", "distance"} <= set(row["sweep"][0]["scores"])

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 
 from imagic.bench.measures import Measure, open_measures
 from imagic.bench.report import markdown, summarise
@@ -59,12 +58,12 @@ def test_values_and_weights_stand_in_the_row(tmp_path):
     clip_folder(folder)
     go(tmp_path / "out", ["clip-score", "l1:edited", "psnr:truth"], {"clip": folder})
     rows = read_rows(tmp_path / "out")
-    row = rows["item/0", "fake", 0]
+    row = rows["item/0", "fake", 0, None]
     assert row["measures"] == {"clip-score": identity(folder), "l1:edited": "", "psnr:truth": ""}
     # Of three channels one rises by 0.75 in the edited half.
     assert row["scores"]["l1:edited"] == pytest.approx(0.25, abs=1e-6)
     assert row["scores"]["psnr:truth"] == pytest.approx(10 * math.log10(4 / (0.25**2 / 6)))
-    pictures = FakeSuite().items()[0].render(16, torch.device("cpu"))
+    pictures = FakeSuite().items()[0].render(FakeBackbone())
     result = pictures.source.clone()
     result[0, :8] += 0.75
     expected = CLIPScore(weights=folder)(Sample(result, pictures.source, row["target_text"]))

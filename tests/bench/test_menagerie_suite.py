@@ -5,7 +5,11 @@ import torch
 from imagic.bench.suites import open_suite
 from imagic.menagerie.edits import GROUPS, held_out_edits, training_edits
 
-CPU = torch.device("cpu")
+
+class Size64:
+    """All that a renderer reads of a model."""
+
+    image_size, device = 64, torch.device("cpu")
 
 
 def test_items_are_the_held_out_edits_under_their_own_names():
@@ -29,7 +33,7 @@ def test_a_longer_suite_begins_as_a_shorter_one_and_selections_differ_in_name():
 
 def test_pictures_differ_within_the_mask_and_nowhere_else():
     for item in open_suite("menagerie", limit=6).items():
-        pictures = item.render(64, CPU)
+        pictures = item.render(Size64())
         assert pictures.source.shape == pictures.truth.shape == (3, 64, 64)
         assert pictures.mask.shape == (1, 64, 64)
         difference = (pictures.truth - pictures.source).abs().amax(0, keepdim=True)

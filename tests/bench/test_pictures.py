@@ -43,6 +43,21 @@ def test_an_infinite_psnr_ranks_first():
     assert picks["best"][0]["scores"]["psnr_truth"] == "inf"
 
 
+def test_of_several_strengths_the_one_with_the_most_successes_is_shown():
+    weak = [row(str(i), success=i == 0, strength=0.2) for i in range(3)]
+    strong = [row(str(i), success=i > 0, strength=0.8) for i in range(3)]
+    picks = pick([*weak, *strong], "imagic", 3)
+    assert [each["strength"] for rows in picks.values() for each in rows] == [0.8] * 3
+
+
+def test_without_a_truth_what_the_text_asks_for_decides_and_then_the_distance():
+    unknown = {"success": None, "asked": None, "sweep": [], "measures": {"clip-score": ""}}
+    by_text = [row(str(i), **unknown, scores={"clip-score": s, "psnr_input": 9 - s}) for i, s in enumerate((1, 3, 2))]
+    assert [each["item"] for each in pick(by_text, "imagic", 3)["best"]] == ["1", "2", "0"]
+    near = [row(str(i), **unknown, scores={"psnr_input": s}) for i, s in enumerate((1, 3, 2))]
+    assert [each["item"] for each in pick(near, "imagic", 3)["best"]] == ["1", "2", "0"]
+
+
 def test_the_sheet_shows_the_strips_under_their_captions(folder):
     rows = load(folder)
     sheet = contact_sheet(folder, rows, "fake", count=1)

@@ -3,6 +3,7 @@ from scipy.stats import binomtest
 
 from imagic.bench.report import load, markdown, summarise
 from imagic.bench.rows import append
+from imagic.bench.tables import Table
 from imagic.core.errors import OutputError
 
 
@@ -103,6 +104,45 @@ def test_the_table():
         "- imagic on c: Too dark.",
     ):
         assert fact in table
+
+
+def test_means_have_the_bootstraps_interval_over_items():
+    rows = [row(str(i), scores={"psnr_truth": value}) for i, value in enumerate((10.0, 14.0, "inf"))]
+    finite = line(rows[:2])
+    assert finite.intervals["psnr_truth"] == (10, 14)
+    assert finite.intervals["psnr_kept"] is None
+    assert line(rows[:1]).intervals["psnr_truth"] is None
+    assert line(rows).intervals["psnr_truth"] == (10, float("inf"))
+
+
+def test_the_table_of_means():
+    rows = [
+        row(str(i), scores={"psnr_truth": value, "lpips-alex": value / 1e3}) for i, value in enumerate((10.0, 14.0))
+    ]
+    rows += [row("0", label="copy", success=None, scores={"psnr_truth": 8.0}), failed("1", label="copy")]
+    rows[0]["measures"] = {"lpips-alex": ""}
+    for each in rows:
+        each["not_available"] = {}
+    shown = markdown(rows).partition("## Means and their intervals\n\n")[2].splitlines()
+    assert shown[:4] == [
+        "| method | items | success | PSNR truth | lpips-alex | fit + edit s | memory MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| imagic | 2 | 100% [34%, 100%] | 12.0 [10.0, 14.0] | 0.012 [0.01, 0.014] | 45.0 | 100 |",
+        "| copy | 2 | 0% [0%, 79%] | 8.0 | n/a | 45.0 | 100 |",
+    ]
+
+
+def test_each_strength_of_a_sweep_is_a_method_of_its_own():
+    rows = [row("a", strength=0.4), row("a", strength=0.8, success=False), row("a", label="copy")]
+    assert [(each.label, each.success.successes) for each in summarise(rows) if each.group == "all"] == [
+        ("imagic at 0.4", 1),
+        ("imagic at 0.8", 0),
+        ("copy", 1),
+    ]
+
+
+def test_signs_of_markdown_in_a_cell_stay_in_it():
+    assert Table(["a"], [["x | y\nz"]]).markdown() == "| a |\n| --- |\n| x \\| y z |"
 
 
 def test_rows_are_loaded_from_a_folder(tmp_path):

@@ -17,8 +17,8 @@ def test_rows_read_back_as_written(tmp_path):
     rows.append(path, first)
     rows.append(path, row("b"))
     assert rows.read_rows(tmp_path) == {
-        ("a", "copy", 0): {**first, "etas": [0.1, 0.2]},
-        ("b", "copy", 0): row("b"),
+        ("a", "copy", 0, None): {**first, "etas": [0.1, 0.2]},
+        ("b", "copy", 0, None): row("b"),
     }
 
 
@@ -34,7 +34,7 @@ def test_a_torn_last_line_is_passed_over_and_repaired(tmp_path):
     whole = path.read_bytes()
     for cut in range(1, len(whole)):
         path.write_bytes(whole + whole[:cut])
-        assert set(rows.read_rows(tmp_path)) == {("a", "copy", 0)}
+        assert set(rows.read_rows(tmp_path)) == {("a", "copy", 0, None)}
         rows.repair(path)
         assert path.read_bytes() == whole
 

@@ -33,7 +33,7 @@ def comparable(out):
 def test_a_row_says_all_that_was_measured(tmp_path):
     _, summary = go(tmp_path, FakeSuite(count=2), seed=7)
     assert (summary.written, summary.failed, summary.skipped) == (2, 0, 0)
-    row = read_rows(tmp_path)["item/1", "fake", 7]
+    row = read_rows(tmp_path)["item/1", "fake", 7, None]
     assert (row["suite"], row["group"], row["method"], row["target_text"]) == ("fakes", "coat", "fake", "brown 1")
     assert row["options"]["fit"] == {"effort": 1}
     assert row["options"]["edit"] == {"eta": 0.75, "etas": []}
@@ -60,7 +60,7 @@ def test_a_row_says_all_that_was_measured(tmp_path):
 
 def test_distances_are_the_closed_forms(tmp_path):
     go(tmp_path, FakeSuite(count=1))
-    row = read_rows(tmp_path)["item/0", "fake", 0]
+    row = read_rows(tmp_path)["item/0", "fake", 0, None]
     # Item 0 is black but for the red channel (0.5 in size): the result lies 0.25 below the truth in half of it.
     assert row["scores"]["psnr_truth"] == pytest.approx(10 * math.log10(4 / (0.25**2 / 6)))
     assert row["scores"]["psnr_kept"] == "inf"
@@ -82,7 +82,7 @@ def test_distances_are_the_closed_forms(tmp_path):
 
 def test_the_sweep_is_judged_too(tmp_path):
     go(tmp_path, FakeSuite(count=1))
-    sweep = read_rows(tmp_path)["item/0", "fake", 0]["sweep"]
+    sweep = read_rows(tmp_path)["item/0", "fake", 0, None]["sweep"]
     assert [each["eta"] for each in sweep] == [0, 0.25, 0.5, 1]
     assert [each["success"] for each in sweep] == [False, False, False, True]
     assert [each["kept"] for each in sweep] == [True] * 4
@@ -103,7 +103,7 @@ def test_the_delivered_picture_is_the_change_laid_over_the_input(tmp_path):
             return replace(result, chosen=[brighter], reconstruction=result.reconstruction + 0.02)
 
     go(tmp_path, FakeSuite(count=1), [entry(method=Drifting())])
-    scores = read_rows(tmp_path)["item/0", "fake", 0]["scores"]
+    scores = read_rows(tmp_path)["item/0", "fake", 0, None]["scores"]
     assert scores["psnr_kept"] == pytest.approx(10 * math.log10(4 / 0.02**2), abs=1e-4)
     # The drift cancels far from the edit; at its edge the pixels are the result's.
     assert scores["psnr_delivered_kept"] > scores["psnr_kept"] + 1
@@ -112,11 +112,11 @@ def test_the_delivered_picture_is_the_change_laid_over_the_input(tmp_path):
 def test_a_question_without_answer_is_a_reason_and_no_number(tmp_path):
     suite = FakeSuite(count=1)
     (item,) = suite.items()
-    pictures = item.render(16, torch.device("cpu"))
+    pictures = item.render(FakeBackbone())
     everywhere = torch.ones_like(pictures.mask)
     suite.items = lambda: [replace(item, render=lambda *_: replace(pictures, mask=everywhere))]
     go(tmp_path, suite)
-    row = read_rows(tmp_path)["item/0", "fake", 0]
+    row = read_rows(tmp_path)["item/0", "fake", 0, None]
     assert "psnr_kept" not in row["scores"]
     assert "empty" in row["not_available"]["psnr_kept"]
     assert "ssim_kept" in row["not_available"]
@@ -124,7 +124,7 @@ def test_a_question_without_answer_is_a_reason_and_no_number(tmp_path):
 
 def test_the_picture_shows_input_roundtrip_result_truth(tmp_path):
     go(tmp_path, FakeSuite(count=1))
-    row = read_rows(tmp_path)["item/0", "fake", 0]
+    row = read_rows(tmp_path)["item/0", "fake", 0, None]
     assert row["picture"] == "images/fake/item-0.png"
     picture = Image.open(tmp_path / row["picture"])
     assert picture.size == (64, 16)
@@ -147,7 +147,7 @@ def test_a_method_that_cannot_do_without_a_source_text_is_given_it(tmp_path):
     method.texts = ("target_text", "source_text")
     go(tmp_path, FakeSuite(count=1), [entry(method=method)])
     assert method.requests[0].source_text == "an animal"
-    assert read_rows(tmp_path)["item/0", "fake", 0]["options"]["with_source_text"] is True
+    assert read_rows(tmp_path)["item/0", "fake", 0, None]["options"]["with_source_text"] is True
 
 
 def test_a_rerun_makes_only_what_is_missing(tmp_path):
@@ -202,13 +202,13 @@ def test_a_failing_item_is_a_row_and_the_run_goes_on(tmp_path):
     progress, summary = go(tmp_path, suite, [entry(method=FakeMethod(refuse="brown 1"))])
     assert (summary.written, summary.failed) == (3, 2)
     rows = read_rows(tmp_path)
-    refused, bug = rows["item/1", "fake", 0], rows["item/2", "fake", 0]
+    refused, bug = rows["item/1", "fake", 0, None], rows["item/2", "fake", 0, None]
     assert (refused["error"], refused["group"]) == ("Say it in other words.", "coat")
     assert "traceback" not in refused
     assert "success" not in refused
     assert bug["error"] == "RuntimeError: no brush"
     assert "no brush" in bug["traceback"]
-    assert rows["item/0", "fake", 0]["success"] is True
+    assert rows["item/0", "fake", 0, None]["success"] is True
     assert progress[-1].step == 3
 
 
@@ -283,7 +283,7 @@ def test_methods_may_be_added_to_a_folder(tmp_path):
     suite = FakeSuite(count=1)
     _, summary = go(tmp_path, suite, [entry(), entry("hard", preset="hard")])
     assert (summary.written, summary.skipped) == (1, 1)
-    assert read_rows(tmp_path)["item/0", "hard", 0]["options"]["fit"] == {"effort": 5}
+    assert read_rows(tmp_path)["item/0", "hard", 0, None]["options"]["fit"] == {"effort": 5}
     assert suite.rendered == ["item/0"]
 
 
@@ -312,4 +312,4 @@ def test_a_model_that_cannot_serve_fails_before_any_work(tmp_path):
 
 def test_one_result_per_item_is_judged(tmp_path):
     go(tmp_path, FakeSuite(count=1), [entry(edit={"etas": (0.1, 0.2)})])
-    assert "not 2" in read_rows(tmp_path)["item/0", "fake", 0]["error"]
+    assert "not 2" in read_rows(tmp_path)["item/0", "fake", 0, None]["error"]

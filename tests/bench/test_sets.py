@@ -6,7 +6,7 @@ import torch
 
 from imagic.bench.report import load
 from imagic.bench.runner import Shard, run
-from imagic.bench.sets import markdown, score_sets
+from imagic.bench.sets import score_sets, table
 from imagic.bench.strips import panel
 from imagic.core.errors import NotAvailable, OptionError, OutputError
 from imagic.core.images import to_rgb
@@ -86,11 +86,11 @@ def test_items_that_failed_are_in_neither_set(red, tmp_path):
     one = next(score for score in scores if score.measure == "fid:torchscript")
     assert one.value is None
     assert "at least two images" in one.reason
-    table = markdown(scores)
-    assert "| method | images | csfid:torchscript | fid:torchscript |\n" in table
-    assert "| refusing | 1 | 0 | n/a |\n" in table
-    assert f"- fid:torchscript: features of {identity(red['trusted-torchscript'])}" in table
-    assert "- fid:torchscript of refusing: FID needs at least two images" in table
+    shown = table(scores).markdown()
+    assert "| method | images | csfid:torchscript | fid:torchscript |\n" in shown
+    assert "| refusing | 1 | 0 | n/a |\n" in shown
+    assert f"- fid:torchscript: features of {identity(red['trusted-torchscript'])}" in shown
+    assert "- fid:torchscript of refusing: FID needs at least two images" in shown
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ TRUTH = {"posture": "sitting", "coat": "brown", "place": "grass"}
 
 
 def verdict(truth, roundtrip, result, individual=True, true_facts=TRUTH):
-    item = Item("a", "posture", "it sits", "", SOURCE, true_facts, lambda size, device: None)
+    item = Item("a", "posture", "it sits", "", SOURCE, true_facts, lambda backbone: None)
     judge = ScriptedJudge(truth, roundtrip, result, individuals=(individual,))
     (only,) = judge_images(judge, item, torch.zeros(3, 4, 4), torch.zeros(3, 4, 4), [torch.zeros(3, 4, 4)])
     return only
@@ -85,7 +85,7 @@ def test_a_fact_that_the_judge_does_not_read_does_not_count():
 
 
 def test_each_result_has_its_own_verdict():
-    item = Item("a", "posture", "it sits", "", SOURCE, TRUTH, lambda size, device: None)
+    item = Item("a", "posture", "it sits", "", SOURCE, TRUTH, lambda backbone: None)
     judge = ScriptedJudge(TRUTH, SOURCE, TRUTH, SOURCE, TRUTH, individuals=(True, True, False))
     blank = torch.zeros(3, 4, 4)
     assert [each.success for each in judge_images(judge, item, blank, blank, [blank] * 3)] == [True, False, False]

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import Result
 
 from tests.bench.fakes import FakeSuite
+from tests.bench.pictures import json_lines, picture
 from tests.cli.conftest import TINY_EDIT, TINY_FIT, Run
 from tests.metrics.tiny import clip_folder
 
@@ -16,7 +17,7 @@ from tests.metrics.tiny import clip_folder
 @pytest.fixture
 def bench(run: Run, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`imagic bench run` of one method over the fake suite, into tmp_path / "out"."""
-    monkeypatch.setattr("imagic.bench.suites.open_suite", lambda name, limit=None, seed=0: FakeSuite(count=limit or 6))
+    monkeypatch.setattr("imagic.bench.suites.open_suite", lambda name, limit=None, **_: FakeSuite(count=limit or 6))
 
     def call(*arguments: str | Path) -> Result:
         return run("bench", "run", "--out", tmp_path / "out", "--model", model_folder, *arguments)
@@ -85,3 +86,19 @@ def test_metrics_that_cannot_be_measured_stop_a_run_before_its_work(bench: Run, 
     assert "The weights 'clip' are not given: write clip=PATH after --metric-weights" in missing.stderr
     assert "name=path" in bench("--methods", "copy", "--metric-weights", "clip").stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_users_list_is_swept_over_strengths(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 20, 30)
+    listed = json_lines(tmp_path / "edits.jsonl", {"image": "a.png", "target": "a cat"})
+
+    def call(*arguments: str | Path) -> Result:
+        return run("bench", "run", "--out", tmp_path / "out", "--model", model_folder, "--suite", "pairs", *arguments)
+
+    done = call("--data", listed, "--methods", "sdedit", "--sweep", "strength=0,0.5", "--set", "num_steps=2")
+    assert "2 rows written (0 with an error)" in done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert [(row["strength"], row["success"]) for row in rows] == [(0, None), (0.5, None)]
+    assert "sdedit at 0.5" in run("bench", "report", tmp_path / "out").stdout
+    assert "--data" in call("--methods", "sdedit").stderr
+    assert "A sweep is written" in call("--data", listed, "--sweep", "eta").stderr

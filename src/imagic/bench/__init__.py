@@ -1,12 +1,13 @@
-"""Benchmarks: suites of edits whose truth is known, the runner that scores methods on them, and the report.
+"""Benchmarks: suites of edits whose truth may be known, the runner that scores methods on them, and the report.
 
 `run(out, open_suite("menagerie", limit=12), entries(["imagic", "copy"]), load_model("menagerie"))` is a generator of
 progress that writes rows and pictures under `out`; `markdown(load(out))` is the table, `contact_sheet` a look at them.
 """
 
 from imagic.bench.catalogue import entries, names
+from imagic.bench.lines import summarise
 from imagic.bench.measures import Measure, open_measures
-from imagic.bench.report import load, markdown, summarise
+from imagic.bench.report import load, markdown
 from imagic.bench.runner import Shard, Summary, run
 from imagic.bench.sets import SetScore, score_sets
 from imagic.bench.sheet import contact_sheet

@@ -7,13 +7,16 @@ Only etas at which every item was looked at are shown, so that all points of a c
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagic.bench.rows import Row
 from imagic.core.errors import NotAvailable, OutputError
 from imagic.core.files import replacing
+
+PSNR_INPUT = "PSNR to the input (dB)"
+SUCCESS = "success"
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,11 @@ def plot(rows: Sequence[Row], labels: Sequence[str], path: Path) -> None:
     curves = {label: eta_curve(rows, label) for label in labels if label in swept}
     if not curves:
         raise OutputError("No method of this run has a sweep over eta: there is nothing to plot.")
-    measured = sorted({name for curve in curves.values() for name in curve[0].scores})
-    panels = [*measured, "PSNR to the input (dB)", "success"]
+    panels = panels_of(curves)
     figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for label, curve in curves.items():
-            points = [(point.eta, value) for point in curve if (value := _value(point, panel)) is not None]
+            points = [(point.eta, value) for point in curve if (value := value_of(point, panel)) is not None]
             axes.plot([eta for eta, _ in points], [value for _, value in points], marker="o", markersize=3, label=label)
         axes.set_xlabel("eta")
         axes.set_title(panel)
@@ -79,7 +81,16 @@ def plot(rows: Sequence[Row], labels: Sequence[str], path: Path) -> None:
         figure.savefig(part, format="png", dpi=120)
 
 
-def _value(point: Point, panel: str) -> float | None:
-    if panel == "success":
+def panels_of(curves: Mapping[str, Sequence[Point]]) -> list[str]:
+    """What can be shown against eta: every score that a method measured, PSNR to the input, success where judged."""
+    points = [point for curve in curves.values() for point in curve]
+    measured = sorted({name for point in points for name in point.scores})
+    judged = [SUCCESS] if any(point.success is not None for point in points) else []
+    return [*measured, PSNR_INPUT, *judged]
+
+
+def value_of(point: Point, panel: str) -> float | None:
+    """What a point has for one of `panels_of`."""
+    if panel == SUCCESS:
         return point.success
-    return point.psnr_input if panel.startswith("PSNR") else point.scores.get(panel)
+    return point.psnr_input if panel == PSNR_INPUT else point.scores.get(panel)

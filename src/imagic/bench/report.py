@@ -2,58 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from imagic.bench.lines import ALL, Line, Share, measures_of, summarise
 from imagic.bench.rows import Row, read_rows
-from imagic.bench.wilson import wilson
+from imagic.bench.tables import Table, number, significant
 from imagic.core.errors import OutputError
-
-ALL = "all"
-
-
-@dataclass(frozen=True)
-class Share:
-    """Successes of trials, with the 95 % Wilson interval."""
-
-    successes: int
-    trials: int
-
-    def __str__(self) -> str:
-        if not self.trials:
-            return "n/a"
-        low, high = wilson(self.successes, self.trials)
-        return f"{self.successes / self.trials:.0%} [{low:.0%}, {high:.0%}]"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One method on one group. A mean is None where no row has the value.
-
-    rows, failed, unjudged: how many in all, with an error (they count as no success), and with no counting asked fact
-    (they are left out of the shares). delivered: success of the result laid over the input, as users get it. best_eta:
-    success if the best image of each sweep had been chosen. ceiling: success of the true edit after the image coder.
-    """
-
-    label: str
-    group: str
-    rows: int
-    failed: int
-    unjudged: int
-    success: Share
-    asked: Share
-    kept: Share
-    individual: Share
-    delivered: Share
-    best_eta: Share
-    ceiling: Share
-    scores: dict[str, float | None]
-    fit_seconds: float | None
-    edit_seconds: float | None
-    peak_memory_mib: float | None
 
 
 def load(folder: Path) -> list[Row]:
@@ -62,77 +18,6 @@ def load(folder: Path) -> list[Row]:
     if not rows:
         raise OutputError(f"There are no results in {folder.name}: run the benchmark into this folder first.")
     return rows
-
-
-def summarise(rows: Sequence[Row]) -> list[Line]:
-    """Per method, the line over all groups and then one per group, in the order in which the rows came."""
-    lines = []
-    for label in dict.fromkeys(row["label"] for row in rows):
-        mine = [row for row in rows if row["label"] == label]
-        lines.append(_line(label, ALL, mine))
-        for group in dict.fromkeys(row["group"] for row in mine):
-            lines.append(_line(label, group, [row for row in mine if row["group"] == group]))
-    return lines
-
-
-SCORES = (
-    "psnr_truth",
-    "ssim_truth",
-    "psnr_kept",
-    "ssim_kept",
-    "psnr_delivered_truth",
-    "psnr_delivered_kept",
-    "psnr_roundtrip_input",
-    "psnr_reconstruction_input",
-    "psnr_reconstruction_roundtrip",
-)
-
-
-def measures_of(rows: Iterable[Row]) -> dict[str, str]:
-    """The metrics that were asked for beside the runner's own, by name, and the weights that they used."""
-    return {name: weights for row in rows for name, weights in row.get("measures", {}).items()}
-
-
-def _line(label: str, group: str, rows: Sequence[Row]) -> Line:
-    good = [row for row in rows if not row["error"]]
-    failed = len(rows) - len(good)
-    memory = [row["peak_memory"]["mib"] for row in rows]
-    return Line(
-        label=label,
-        group=group,
-        rows=len(rows),
-        failed=failed,
-        unjudged=sum(row["success"] is None for row in good),
-        success=_share((row["success"] for row in good), failed),
-        asked=_share((row["asked"] for row in good), failed),
-        kept=_share((row["kept"] for row in good), failed),
-        individual=_share((row["individual"] for row in good), failed),
-        delivered=_share((row["delivered"]["success"] for row in good), failed),
-        best_eta=_share((_best_of(row) for row in good), failed),
-        ceiling=_share((row["ceiling"]["success"] for row in good), 0),
-        scores={
-            name: _centre(statistics.fmean, (row["scores"].get(name) for row in good))
-            for name in (*SCORES, *measures_of(rows))
-        },
-        fit_seconds=_centre(statistics.median, (row["seconds"]["fit"] for row in good)),
-        edit_seconds=_centre(statistics.median, (row["seconds"]["edit"] for row in good)),
-        peak_memory_mib=max(memory, default=None),
-    )
-
-
-def _share(outcomes: Iterable[bool | None], failed: int) -> Share:
-    known = [outcome for outcome in outcomes if outcome is not None]
-    return Share(sum(known), len(known) + failed)
-
-
-def _best_of(row: Row) -> bool | None:
-    outcomes = [row["success"], *(each["success"] for each in row["sweep"])]
-    return None if row["success"] is None else any(outcomes)
-
-
-def _centre(average: Callable[[list[float]], float], values: Iterable[float | str | None]) -> float | None:
-    known = [float(value) for value in values if value is not None]
-    return average(known) if known else None
 
 
 COLUMNS: tuple[tuple[str, Callable[[Line], str]], ...] = (
@@ -147,17 +32,17 @@ COLUMNS: tuple[tuple[str, Callable[[Line], str]], ...] = (
     ("delivered", lambda line: _percent(line.delivered)),
     ("best eta", lambda line: _percent(line.best_eta)),
     ("ceiling", lambda line: _percent(line.ceiling)),
-    ("PSNR truth", lambda line: _number(line.scores["psnr_truth"], 1)),
-    ("SSIM truth", lambda line: _number(line.scores["ssim_truth"], 3)),
-    ("PSNR kept", lambda line: _number(line.scores["psnr_kept"], 1)),
-    ("SSIM kept", lambda line: _number(line.scores["ssim_kept"], 3)),
-    ("PSNR kept delivered", lambda line: _number(line.scores["psnr_delivered_kept"], 1)),
-    ("PSNR coder", lambda line: _number(line.scores["psnr_roundtrip_input"], 1)),
-    ("PSNR own", lambda line: _number(line.scores["psnr_reconstruction_input"], 1)),
-    ("PSNR own to coder", lambda line: _number(line.scores["psnr_reconstruction_roundtrip"], 1)),
-    ("fit s", lambda line: _number(line.fit_seconds, 1)),
-    ("edit s", lambda line: _number(line.edit_seconds, 1)),
-    ("memory MiB", lambda line: _number(line.peak_memory_mib, 0)),
+    ("PSNR truth", lambda line: number(line.scores["psnr_truth"], 1)),
+    ("SSIM truth", lambda line: number(line.scores["ssim_truth"], 3)),
+    ("PSNR kept", lambda line: number(line.scores["psnr_kept"], 1)),
+    ("SSIM kept", lambda line: number(line.scores["ssim_kept"], 3)),
+    ("PSNR kept delivered", lambda line: number(line.scores["psnr_delivered_kept"], 1)),
+    ("PSNR coder", lambda line: number(line.scores["psnr_roundtrip_input"], 1)),
+    ("PSNR own", lambda line: number(line.scores["psnr_reconstruction_input"], 1)),
+    ("PSNR own to coder", lambda line: number(line.scores["psnr_reconstruction_roundtrip"], 1)),
+    ("fit s", lambda line: number(line.fit_seconds, 1)),
+    ("edit s", lambda line: number(line.edit_seconds, 1)),
+    ("memory MiB", lambda line: number(line.peak_memory_mib, 0)),
 )
 
 LEGEND = """\
@@ -174,33 +59,87 @@ def _percent(share: Share) -> str:
     return f"{share.successes / share.trials:.0%}" if share.trials else "n/a"
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "n/a" if value is None else f"{value:.{digits}f}"
+# The means of a method that get an interval: the row's name, the column's, and the digits that are shown.
+MEANS = (
+    ("psnr_truth", "PSNR truth", 1),
+    ("ssim_truth", "SSIM truth", 3),
+    ("psnr_input", "PSNR input", 1),
+    ("psnr_kept", "PSNR kept", 1),
+    ("ssim_kept", "SSIM kept", 3),
+    ("psnr_delivered_kept", "PSNR kept delivered", 1),
+)
 
 
-def _significant(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The table, what it was measured on, its legend, and the errors, as Markdown."""
-    lines = summarise(rows)
+def full_table(rows: Sequence[Row], lines: Sequence[Line]) -> Table:
+    """Every line with every column."""
     measures = measures_of(rows)
-    cells = [[*(name for name, _ in COLUMNS), *measures], ["---"] * (len(COLUMNS) + len(measures))]
-    for line in lines:
-        cells.append([*(show(line) for _, show in COLUMNS), *(_significant(line.scores[name]) for name in measures)])
-    parts = ["\n".join("| " + " | ".join(row) + " |" for row in cells), LEGEND, _conditions(rows)]
-    if missing := _missing(rows, measures):
-        parts.append("Not available:\n" + "\n".join(missing))
-    if unjudged := sum(line.unjudged for line in lines if line.group == ALL):
-        parts.append(f"{unjudged} rows could not be judged: the judge misreads what they ask for on the true edit.")
-    if errors := [f"- {row['label']} on {row['item']}: {row['error']}" for row in rows if row["error"]]:
-        parts.append("Errors:\n" + "\n".join(errors))
+    body = [
+        [*(show(line) for _, show in COLUMNS), *(significant(line.scores.get(name)) for name in measures)]
+        for line in lines
+    ]
+    return Table([*(name for name, _ in COLUMNS), *measures], body, note=LEGEND)
+
+
+def means_table(rows: Sequence[Row], lines: Sequence[Line]) -> Table:
+    """Per arm, over all groups: success, and the means with their intervals, those without any value left out."""
+    whole = [line for line in lines if line.group == ALL]
+    asked: list[tuple[str, str, int | None]] = [*MEANS, *((name, name, None) for name in measures_of(rows))]
+    shown = [each for each in asked if any(line.scores.get(each[0]) is not None for line in whole)]
+    header = ["method", "items", "success", *(title for _, title, _ in shown), "fit + edit s", "memory MiB"]
+    body = [
+        [
+            line.label,
+            str(line.rows),
+            str(line.success),
+            *(_mean(line, name, digits) for name, _, digits in shown),
+            number(_seconds(line), 1),
+            number(line.peak_memory_mib, 0),
+        ]
+        for line in whole
+    ]
+    note = "In brackets are 95 % intervals: Wilson's for shares, by the bootstrap over items for means."
+    return Table(header, body, "Means and their intervals", note)
+
+
+def _mean(line: Line, name: str, digits: int | None) -> str:
+    value, interval = line.scores.get(name), line.intervals.get(name)
+    values = [value, *(interval or ())]
+    mean, *bounds = [significant(each) if digits is None else number(each, digits) for each in values]
+    return f"{mean} [{', '.join(bounds)}]" if bounds else mean
+
+
+def _seconds(line: Line) -> float | None:
+    return None if line.fit_seconds is None or line.edit_seconds is None else line.fit_seconds + line.edit_seconds
+
+
+def markdown(rows: Sequence[Row], more: Sequence[Table] = ()) -> str:
+    """The table, what it was measured on, its legend, the means with intervals, further tables, and the errors."""
+    lines = summarise(rows)
+    conditions = "\n".join(f"- {name}: {values}" for name, values in conditions_of(rows).items())
+    parts = [full_table(rows, lines).markdown(), conditions]
+    for title, remarks in remarks_of(rows).items():
+        parts.append("\n".join([f"{title}:", *(f"- {remark}" for remark in remarks)]))
+    parts += [table.markdown() for table in (means_table(rows, lines), *more)]
     return "\n\n".join(parts) + "\n"
 
 
-def _missing(rows: Sequence[Row], measures: Iterable[str]) -> list[str]:
+def remarks_of(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What the tables leave out, under its heading: missing metrics, rows that could not be judged, errors."""
+    unjudged = sum(not row["error"] and row["success"] is None for row in rows)
+    said = (
+        f"{unjudged} rows could not be judged: the judge misreads what they ask for on the true edit, or there is none."
+    )
+    remarks = {
+        "Not available": _missing(rows),
+        "Not judged": [said] if unjudged else [],
+        "Errors": [f"{row['label']} on {row['item']}: {row['error']}" for row in rows if row["error"]],
+    }
+    return {title: each for title, each in remarks.items() if each}
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
     """Per metric that was asked for and reason, how many rows have no value for it; the means leave them out."""
+    measures = measures_of(rows)
     counts = Counter(
         (name, row["not_available"][name])
         for row in rows
@@ -208,10 +147,10 @@ def _missing(rows: Sequence[Row], measures: Iterable[str]) -> list[str]:
         for name in measures
         if name in row["not_available"]
     )
-    return [f"- {name}, {count} rows: {reason}" for (name, reason), count in counts.items()]
+    return [f"{name}, {count} rows: {reason}" for (name, reason), count in counts.items()]
 
 
-def _conditions(rows: Sequence[Row]) -> str:
+def conditions_of(rows: Sequence[Row]) -> dict[str, str]:
     """Suite, model, seed, hardware, versions and the kind of memory: each value that occurs."""
     facts: dict[str, Iterable[str]] = {
         "suite": (row["suite"] for row in rows),
@@ -223,4 +162,4 @@ def _conditions(rows: Sequence[Row]) -> str:
         "weights of metrics": (f"{name} {weights}" for name, weights in measures_of(rows).items() if weights),
     }
     listed = {name: "; ".join(dict.fromkeys(values)) for name, values in facts.items()}
-    return "\n".join(f"- {name}: {values}" for name, values in listed.items() if values)
+    return {name: values for name, values in listed.items() if values}

@@ -1,4 +1,4 @@
-"""Results as JSON lines: one row per (item, method), appended as it is made, so that a killed run loses at most one.
+"""Results as JSON lines: one row per (item, method, strength), appended as it is made: a killed run loses at most one.
 
 Each shard writes a file of its own (`rows-2-of-5.jsonl`), and all are read together. Of two rows with one key the later
 one holds, but an error never replaces a result. Infinite values (the PSNR of equal images) are written as "inf", since
@@ -17,11 +17,11 @@ from typing import Any
 from imagic.core.errors import OutputError
 
 Row = dict[str, Any]
-Key = tuple[str, str, int]  # item, label, seed
+Key = tuple[str, str, int, float | None]  # item, label, seed, and the strength that a sweep asked for
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
-    return row["item"], row["label"], row["seed"]
+    return row["item"], row["label"], row["seed"], row.get("strength")
 
 
 def read_rows(folder: Path) -> dict[Key, Row]:

@@ -1,4 +1,4 @@
-"""Run methods over a suite and write one row per (item, method), as it is made.
+"""Run methods over a suite and write one row per (item, method, strength of a sweep), as it is made.
 
 A rerun into the same folder makes only the rows that are missing. An item that fails becomes a row with its error, and
 the run goes on. Method and judge never meet: the judge sees finished pictures.
@@ -6,10 +6,9 @@ the run goes on. Method and judge never meet: the judge sees finished pictures.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ import torch
 from imagic.bench import machine, rows, strips
 from imagic.bench.measures import Measure
 from imagic.bench.scores import Context, score
-from imagic.bench.types import Entry, Item, Judge, Suite
+from imagic.bench.trials import Trial, trials_of
+from imagic.bench.types import Entry, Item, Suite
 from imagic.core.errors import ImagicError, OptionError, OutputError
-from imagic.core.options import build_options
-from imagic.core.registry import check_abilities
-from imagic.core.types import Backbone, FitRequest, Progress
+from imagic.core.types import Backbone, FitRequest, Progress, State
 
 FORMAT = 1
 T = TypeVar("T")
@@ -60,21 +58,12 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """An entry with its options checked."""
+class _Fitted:
+    """What the edits of an entry on an item share."""
 
     entry: Entry
-    fit_options: Any
-    edit_options: Any
-
-    def described(self) -> dict[str, Any]:
-        entry = self.entry
-        return {
-            "preset": entry.preset,
-            "with_source_text": entry.sees_source_text,
-            "fit": rows.plain(dataclasses.asdict(self.fit_options)),
-            "edit": rows.plain(dataclasses.asdict(self.edit_options)),
-        }
+    state: State
+    seconds: float
 
 
 def run(
@@ -87,31 +76,33 @@ def run(
     shard: Shard = Shard(),
     retry_failed: bool = False,
     measures: Sequence[Measure] = (),
+    sweep: Sequence[float] = (),
 ) -> Generator[Progress, None, Summary]:
     """Every entry on every item of this shard, rows and pictures under `out`.
 
     The same seed serves every item and entry. Progress counts rows; its stage names what is running. Rows with an error
-    count as done unless `retry_failed`. measures: metrics of each result beside the runner's own distances.
+    count as done unless `retry_failed`. measures: metrics of each result beside the runner's own distances. sweep:
+    strengths, each a row of its own from one fit; a method without a strength has one row all the same.
 
     Before any work, raises OptionError for wrong options, AbilityError for a model that cannot serve a method, and
     OutputError when `out` holds rows made with another suite, model, seed, metrics, or with other options of a named
     method; the suite raises what it needs to load its judge.
     """
-    trials = [_checked(entry, backbone) for entry in entries]
+    trials = [trial for entry in entries for trial in trials_of(entry, backbone, sweep)]
     if len({entry.label for entry in entries}) < len(entries):
         raise OptionError("Each method must be named once.")
     items = suite.items()[shard.index - 1 :: shard.count]
     present = rows.read_rows(out)
     texts = {item.name: item.target_text for item in items}
-    for row in present.values():
-        _refuse_mixture(row, trials, suite, texts, backbone, seed, measures)
+    _refuse_mixture(present.values(), trials, suite, texts, backbone, seed, measures)
     path = out / ("rows.jsonl" if shard.count == 1 else f"rows-{shard.index}-of-{shard.count}.jsonl")
     out.mkdir(parents=True, exist_ok=True)
     rows.repair(path)
 
     done = {key for key, row in present.items() if not (row["error"] and retry_failed)}
     missing = {
-        item.name: [trial for trial in trials if (item.name, trial.entry.label, seed) not in done] for item in items
+        item.name: [trial for trial in trials if (item.name, trial.entry.label, seed, trial.strength) not in done]
+        for item in items
     }
     total, written, failed = len(items) * len(trials), 0, 0
     skipped = total - sum(map(len, missing.values()))
@@ -120,14 +111,21 @@ def run(
     judge = suite.judge()
     for item in items:
         context: Context | None = None
+        fitted: _Fitted | None = None
         for trial in missing[item.name]:
             step = skipped + written
             row = _frame(item, suite, trial, backbone, seed, measures)
             machine.reset_peak_memory(backbone.device)
             try:
-                context = context or _prepare(item, backbone, judge)
-                row |= yield from _attempt(context, trial, backbone, judge, seed, measures, step, total)
-                row["picture"] = strips.save(out, item.name, trial.entry.label, context, row.pop("image"))
+                context = context or Context.of(item, item.render(backbone), backbone, judge)
+                if fitted is None or fitted.entry is not trial.entry:
+                    fitted = None  # so that a failed fit leaves none behind, and two are never held at once
+                    fitted = yield from _fit(context, trial, backbone, seed, step, total)
+                editing = trial.entry.method.edit(backbone, fitted.state, trial.edit_options, [seed])
+                result, seconds = yield from _timed(editing, _stage(trial, item), step, total, backbone.device)
+                row |= {"seconds": {"fit": fitted.seconds, "edit": seconds}, **score(context, result, judge, measures)}
+                image = row.pop("image")
+                row["picture"] = strips.save(out, item.name, trial.entry.label, context, image, trial.strength)
             except ImagicError as error:
                 row |= {"error": str(error)}
             except Exception as error:  # a bug in one item must not cost the night's run; the row keeps its traceback
@@ -136,24 +134,12 @@ def run(
             rows.append(path, row)
             written += 1
             failed += row["error"] is not None
-            yield Progress(f"{trial.entry.label} on {item.name}", skipped + written, total, _news(row))
+            yield Progress(_stage(trial, item), skipped + written, total, _news(row))
     return Summary(written, failed, skipped)
 
 
-def _checked(entry: Entry, backbone: Backbone) -> _Trial:
-    method = entry.method
-    check_abilities(method, backbone)
-    if entry.preset and entry.preset not in method.presets:
-        known = ", ".join(method.presets) or "none"
-        raise OptionError(f"'{method.name}' has no preset '{entry.preset}'; known: {known}.")
-    preset = method.presets[entry.preset] if entry.preset else {}
-    fit_options: Any = build_options(method.FitOptions, {**preset, **entry.fit})
-    edit_options: Any = build_options(method.EditOptions, entry.edit)
-    return _Trial(entry, fit_options, edit_options)
-
-
 def _frame(
-    item: Item, suite: Suite, trial: _Trial, backbone: Backbone, seed: int, measures: Sequence[Measure]
+    item: Item, suite: Suite, trial: Trial, backbone: Backbone, seed: int, measures: Sequence[Measure]
 ) -> rows.Row:
     """What identifies a row and says how it was made, known before the work."""
     return {
@@ -163,8 +149,10 @@ def _frame(
         "group": item.group,
         "target_text": item.target_text,
         "source_text": item.source_text,
+        "instruction": item.instruction,
         "label": trial.entry.label,
         "method": trial.entry.method.name,
+        "strength": trial.strength,
         "seed": seed,
         "options": trial.described(),
         "measures": _described(measures),
@@ -177,8 +165,8 @@ def _frame(
 
 
 def _refuse_mixture(
-    row: rows.Row,
-    trials: Sequence[_Trial],
+    present: Iterable[rows.Row],
+    trials: Sequence[Trial],
     suite: Suite,
     texts: Mapping[str, str],
     backbone: Backbone,
@@ -186,17 +174,23 @@ def _refuse_mixture(
     measures: Sequence[Measure],
 ) -> None:
     """One folder holds one suite, one model, one seed, one set of metrics, and each label with one set of options."""
-    same = row["suite"] == suite.name and row["model"]["fingerprint"] == backbone.fingerprint and row["seed"] == seed
-    same = same and row["target_text"] == texts.get(row["item"], row["target_text"])
-    same = same and row.get("measures", {}) == _described(measures)
-    for trial in trials:
-        if row["label"] == trial.entry.label:
-            same = same and row["options"] == trial.described()
-    if not same:
-        raise OutputError(
-            f"The folder holds rows of '{row['label']}' made with another suite, model, seed, metrics or other options:"
-            " choose an empty folder."
-        )
+    labels = {trial.entry.label: trial for trial in trials}
+    options: dict[tuple[str, float | None], dict[str, Any]] = {}
+    for row in present:
+        same = row["suite"] == suite.name and row["seed"] == seed
+        same = same and row["model"]["fingerprint"] == backbone.fingerprint
+        same = same and row["target_text"] == texts.get(row["item"], row["target_text"])
+        same = same and row.get("measures", {}) == _described(measures)
+        if same and (label := row["label"]) in labels:
+            strength = row.get("strength")
+            if (label, strength) not in options:
+                options[label, strength] = labels[label].at(strength).described()
+            same = row["options"] == options[label, strength]
+        if not same:
+            raise OutputError(
+                f"The folder holds rows of '{row['label']}' made with another suite, model, seed, metrics or other"
+                " options: choose an empty folder."
+            )
 
 
 def _described(measures: Sequence[Measure]) -> dict[str, str]:
@@ -204,37 +198,25 @@ def _described(measures: Sequence[Measure]) -> dict[str, str]:
     return {measure.label: measure.weights for measure in measures}
 
 
-def _prepare(item: Item, backbone: Backbone, judge: Judge) -> Context:
-    """Render an item and put its input, and as the ceiling of any method its truth, through the model's image coder."""
-    pictures = item.render(backbone.image_size, backbone.device)
-    with torch.no_grad():
-        roundtrip, truth_roundtrip = backbone.decode(backbone.encode(torch.stack([pictures.source, pictures.truth])))
-    return Context.of(item, pictures, roundtrip, truth_roundtrip, judge)
-
-
-def _attempt(
-    context: Context,
-    trial: _Trial,
-    backbone: Backbone,
-    judge: Judge,
-    seed: int,
-    measures: Sequence[Measure],
-    step: int,
-    total: int,
-) -> Generator[Progress, None, rows.Row]:
-    """Fit, edit and score one item: the rest of its row, and the result under "image"."""
+def _fit(
+    context: Context, trial: Trial, backbone: Backbone, seed: int, step: int, total: int
+) -> Generator[Progress, None, _Fitted]:
     item, entry = context.item, trial.entry
-    source_text = item.source_text if entry.sees_source_text else ""
-    request = FitRequest(context.pictures.source.unsqueeze(0), item.target_text, source_text, seed=seed)
-    stage = f"{entry.label} on {item.name}"
+    request = FitRequest(
+        context.pictures.source.unsqueeze(0),
+        item.target_text,
+        item.source_text if entry.sees_source_text else "",
+        item.instruction if "instruction" in entry.method.texts else "",
+        seed=seed,
+    )
     fitting = entry.method.fit(backbone, request, trial.fit_options)
-    state, fit_seconds = yield from _timed(fitting, stage, step, total, backbone.device)
-    editing = entry.method.edit(backbone, state, trial.edit_options, [seed])
-    result, edit_seconds = yield from _timed(editing, stage, step, total, backbone.device)
-    return {
-        "seconds": {"fit": fit_seconds, "edit": edit_seconds},
-        **score(context, result, judge, measures),
-    }
+    state, seconds = yield from _timed(fitting, _stage(trial, item), step, total, backbone.device)
+    return _Fitted(entry, state, seconds)
+
+
+def _stage(trial: Trial, item: Item) -> str:
+    strength = "" if trial.strength is None else f" at {trial.strength:g}"
+    return f"{trial.entry.label}{strength} on {item.name}"
 
 
 def _timed(

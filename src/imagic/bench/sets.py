@@ -1,4 +1,4 @@
-"""Metrics over sets of images: the results of a method against the true edits of the same items.
+"""Metrics over sets of images: the results of a method against the true edits of the same items, or given pictures.
 
 They are computed from the pictures of a finished run, so that a resumed or sharded run gives the same figures.
 """
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from imagic.bench import strips
+from imagic.bench.arms import by_arm
 from imagic.bench.rows import Row
+from imagic.bench.suites.given import class_images, middle_square
+from imagic.bench.tables import Table, significant
 from imagic.core import registry
 from imagic.core.errors import NotAvailable, OptionError
 from imagic.core.registry import Group
@@ -21,16 +24,19 @@ from imagic.core.types import Extractor, Features, SetMetric
 from imagic.metrics.extractors import extract
 from imagic.metrics.weights import build
 
+TRUE_EDITS = "the true edits of the same items"
+
 
 @dataclass(frozen=True)
 class SetScore:
     """One metric of one method. measure: as asked, "fid:clip". weights: the extractor's, and their hash. images: in
-    each of the two sets. value: None where there is none, and then `reason` says why."""
+    the set. against: what they are compared with. value: None where there is none, and then `reason` says why."""
 
     label: str
     measure: str
     weights: str
     images: int
+    against: str
     value: float | None
     reason: str = ""
 
@@ -41,27 +47,33 @@ def score_sets(
     measures: Sequence[str],
     paths: Mapping[str, Path],
     device: torch.device | str = "cpu",
+    references: Path | None = None,
 ) -> list[SetScore]:
-    """Every set metric of `measures` ("metric:extractor") for every method with a result in the run in `folder`.
+    """Every set metric of `measures` ("metric:extractor") for every arm with a result in the run in `folder`.
 
-    Classes, where a metric needs them, are the groups of the items. paths: of weights, by name. Raises OptionError for
-    a wrong name, NotAvailable for missing weights, OutputError for a missing picture.
+    Classes, where a metric needs them, are the groups of the items. paths: of weights, by name. references: a folder of
+    pictures to compare with, in folders by class or in none; by default the true edits. Raises OptionError for a wrong
+    name or folder, NotAvailable for missing weights or unknown true edits, OutputError for a missing picture.
     """
     parsed = {measure: _parsed(measure) for measure in measures}
     loaded = {name: build(registry.find(Group.EXTRACTORS, name), paths) for _, name in parsed.values()}
     good = [row for row in rows if not row["error"]]
+    if measures and references is None and any("psnr_truth" not in row["scores"] for row in good):
+        raise NotAvailable("The true edits of this run are not known: name a folder of pictures with --references.")
     scores = []
     for name, (extractor, weights) in loaded.items():
         source = {row["item"]: row for row in good}  # of several methods' rows any one: they share the true edit
-        truths = _panels(folder, list(source.values()), "truth", extractor, device)
-        for label in dict.fromkeys(row["label"] for row in good):
-            mine = [row for row in good if row["label"] == label]
+        given = _given(folder, good, references, extractor, device) if references and good else None
+        truths = {} if given else _panels(folder, list(source.values()), "truth", extractor, device)
+        against = f"{len(given.values)} given pictures" if given else TRUE_EDITS
+        for label, mine in by_arm(good).items():
             groups = [row["group"] for row in mine]
             results = _panels(folder, mine, "result", extractor, device)
-            pair = [Features(torch.stack(list(each.values())), groups) for each in (results, _only(truths, results))]
+            made = Features(torch.stack(list(results.values())), groups)
+            pair = made, given or Features(torch.stack(list(_only(truths, results).values())), groups)
             for measure, (metric, its_extractor) in parsed.items():
                 if its_extractor == name:
-                    scores.append(SetScore(label, measure, weights, len(mine), *_value(metric, *pair)))
+                    scores.append(SetScore(label, measure, weights, len(mine), against, *_value(metric, *pair)))
     return scores
 
 
@@ -84,6 +96,16 @@ def _panels(
     return dict(zip((row["item"] for row in rows), extract(extractor, images), strict=True))
 
 
+def _given(
+    folder: Path, rows: Sequence[Row], references: Path, extractor: Extractor, device: torch.device | str
+) -> Features:
+    """The features of the references' middle squares, at the size of the results."""
+    side = max(strips.panel(folder, rows[0]["picture"], "result").shape[1:])
+    files = class_images(references)
+    images = (middle_square(path, side).to(device) for _, path in files)
+    return Features(extract(extractor, images), [group for group, _ in files] if files[0][0] else ())
+
+
 def _only(features: Mapping[str, Tensor], items: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {item: features[item] for item in items}
 
@@ -95,19 +117,18 @@ def _value(metric: SetMetric, images: Features, references: Features) -> tuple[f
         return None, str(reason)
 
 
-def markdown(scores: Sequence[SetScore]) -> str:
-    """The scores as a Markdown table with a line per method, the weights, and the reasons for what is missing."""
+def table(scores: Sequence[SetScore]) -> Table:
+    """A line per method and a column per metric; its note says the weights, and the reasons for what is missing."""
     measures = list(dict.fromkeys(score.measure for score in scores))
     found = {(score.label, score.measure): score for score in scores}
-    lines = [["method", "images", *measures], ["---"] * (2 + len(measures))]
+    body = []
     for label in dict.fromkeys(score.label for score in scores):
         mine = [found[label, measure] for measure in measures]
-        values = ["n/a" if score.value is None else f"{score.value:.4g}" for score in mine]
-        lines.append([label, str(mine[0].images), *values])
-    parts = ["\n".join("| " + " | ".join(cells) + " |" for cells in lines)]
-    parts.append("Results against the true edits of the same items.")
+        values = [significant(score.value) for score in mine]
+        body.append([label, str(mine[0].images), *values])
+    parts = [f"Results against {scores[0].against}."]
     weights = {score.measure: score.weights for score in scores}
-    parts.append("\n".join(f"- {measure}: features of {weights[measure]}" for measure in measures))
+    parts.append("\n".join(f"- {measure}: features of {name}" for measure, name in weights.items()))
     if reasons := [f"- {score.measure} of {score.label}: {score.reason}" for score in scores if score.reason]:
         parts.append("Not available:\n" + "\n".join(reasons))
-    return "\n\n".join(parts) + "\n"
+    return Table(["method", "images", *measures], body, "Metrics over sets", "\n\n".join(parts))

@@ -18,10 +18,16 @@ from imagic.core.images import to_rgb
 PANELS = ("input", "roundtrip", "result", "truth")
 
 
-def save(out: Path, item: str, label: str, context: Context, result: Tensor) -> str:
-    """Write the strip; returns its path relative to `out`."""
-    images = (context.pictures.source, context.roundtrip, result, context.pictures.truth)
-    name = f"images/{_safe(label)}/{_safe(item)}.png"
+def save(out: Path, item: str, label: str, context: Context, result: Tensor, strength: float | None = None) -> str:
+    """Write the strip, without padding and with a white truth where none is known; returns its path relative to `out`.
+
+    strength: of a sweep; each has a folder of its own.
+    """
+    pictures = context.pictures
+    truth = torch.ones_like(pictures.source) if pictures.truth is None else pictures.truth
+    images = [pictures.cut(image) for image in (pictures.source, context.roundtrip, result, truth)]
+    folder = _safe(label) if strength is None else f"{_safe(label)}/{strength!r}"
+    name = f"images/{folder}/{_safe(item)}.png"
     path = out / name
     path.parent.mkdir(parents=True, exist_ok=True)
     strip = Image.fromarray(np.concatenate([to_rgb(image) for image in images], axis=1))
@@ -39,7 +45,7 @@ def opened(folder: Path, name: str) -> Image.Image:
 
 
 def panel(folder: Path, name: str, which: str) -> Tensor:
-    """One of PANELS of a strip, (3, S, S) in [-1, 1]. Raises OutputError when the strip is missing."""
+    """One of PANELS of a strip, (3, H, W) in [-1, 1]. Raises OutputError when the strip is missing."""
     levels = torch.from_numpy(np.array(opened(folder, name))).permute(2, 0, 1)
     return levels.chunk(len(PANELS), dim=2)[PANELS.index(which)] / 127.5 - 1
 

@@ -1,4 +1,4 @@
-"""What the runner works with: items with a known truth, their suite, the judge, and the methods on trial."""
+"""What the runner works with: items whose true edit may be known, their suite, the judge, and the methods on trial."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from imagic.core.types import Method
+from imagic.core.frame import Box
+from imagic.core.types import Backbone, Method
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images (3, S, S) in [-1, 1]; mask (1, S, S) in [0, 1], 1 where the edit may change the image."""
+    """Images (3, S, S) in [-1, 1]; mask (1, S, S) in [0, 1], 1 where the edit may change the image; None where no truth
+    or no mask is known. inside: the part that is picture and no padding, which alone is measured; None for all."""
 
     source: Tensor
-    truth: Tensor
-    mask: Tensor
+    truth: Tensor | None = None
+    mask: Tensor | None = None
+    inside: Box | None = None
+
+    def cut(self, image: Tensor) -> Tensor:
+        """What is measured of an image (..., S, S)."""
+        if self.inside is None:
+            return image
+        left, top, width, height = self.inside
+        return image[..., top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One edit with its truth.
+    """One edit.
 
-    source_facts, truth_facts: fact -> value; the facts that differ are what the edit asks for. render: makes the
-    pictures at a side in pixels on a device, only when they are needed, so that a rerun costs nothing.
+    source_text, instruction: empty where the suite has none. source_facts, truth_facts: fact -> value; the facts that
+    differ are what the edit asks for; empty where no truth is known. render: makes the pictures at the model's size and
+    on its device, only when they are needed, so that a rerun costs nothing.
     """
 
     name: str
@@ -35,7 +45,8 @@ class Item:
     source_text: str
     source_facts: Mapping[str, str]
     truth_facts: Mapping[str, str]
-    render: Callable[[int, torch.device], Pictures]
+    render: Callable[[Backbone], Pictures]
+    instruction: str = ""
 
 
 class Judge(Protocol):
@@ -56,7 +67,8 @@ class Suite(Protocol):
 
     def items(self) -> Sequence[Item]: ...
 
-    def judge(self) -> Judge: ...
+    def judge(self) -> Judge | None:
+        """None where no truth is known. A suite with a judge renders the truth of every item."""
 
 
 @dataclass(frozen=True)

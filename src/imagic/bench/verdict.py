@@ -8,7 +8,8 @@ Each fact is read from the pictures by the judge and compared with the facts of 
   no edit) is kept beside it, so that losses of the coder can be told from losses of the edit; it excuses nothing.
 - `asked`: every counting asked fact reads from the result as in the truth. `kept`: the same for every other counting
   fact. `individual`: the judge finds the same individual in the result and in the truth.
-- `success` is all three. Where no asked fact counts, the edit cannot be judged: `asked` and `success` are None.
+- `success` is all three. Where no asked fact counts, the edit cannot be judged: `asked` and `success` are None. Where
+  no truth is known, all four are.
 """
 
 from __future__ import annotations
@@ -39,18 +40,26 @@ class FactReading:
 class Verdict:
     success: bool | None
     asked: bool | None
-    kept: bool
-    individual: bool
+    kept: bool | None
+    individual: bool | None
     facts: Mapping[str, FactReading]
 
 
-def judge_images(
-    judge: Judge, item: Item, truth: Tensor, roundtrip: Tensor, results: Sequence[Tensor]
-) -> list[Verdict]:
-    """One verdict per result.
+UNKNOWN = Verdict(None, None, None, None, {})
 
-    truth: the true edit; roundtrip: the input encoded and decoded by the model. Images are (3, S, S) in [-1, 1].
+
+def judge_images(
+    judge: Judge | None, item: Item, truth: Tensor | None, roundtrip: Tensor, results: Sequence[Tensor]
+) -> list[Verdict]:
+    """One verdict per result; UNKNOWN without a judge.
+
+    truth: the true edit; roundtrip: the input encoded and decoded by the model. Images are (3, S, S) in [-1, 1]. Raises
+    ValueError for a judge without a truth.
     """
+    if judge is None:
+        return [UNKNOWN] * len(results)
+    if truth is None:
+        raise ValueError(f"the item {item.name} has a judge, but no true edit")
     images = torch.stack([image.to(truth.device) for image in (truth, roundtrip, *results)])
     read_truth, read_roundtrip, *readings = judge.read(images)
     same = judge.same_individual(images[2:], truth.expand(len(results), *truth.shape)).tolist()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from imagic.bench.types import Item, Judge, Pictures
+from imagic.core.types import Backbone
 from imagic.menagerie.edits import Edit, held_out_edits, training_edits
 from imagic.menagerie.facts import facts
 from imagic.menagerie.judge import load_judge
@@ -41,7 +40,8 @@ class Menagerie:
 
 
 def _item(edit: Edit) -> Item:
-    def pictures(size: int, device: torch.device) -> Pictures:
+    def pictures(backbone: Backbone) -> Pictures:
+        size, device = backbone.image_size, backbone.device
         source, truth = render([edit.source, edit.truth], size, device)
         return Pictures(source, truth, edit.mask(size, device))
 
