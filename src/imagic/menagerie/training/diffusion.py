@@ -120,7 +120,7 @@ class DiffusionTask:
         return StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=networks["text_encoder"],
-            tokenizer=self.tokenizer,
+            tokenizer=build_tokenizer(),  # the one in use would be saved with the padding of its last call
             unet=networks["unet"],
             scheduler=self.scheduler,
             safety_checker=None,
