@@ -11,7 +11,7 @@ import torch
 from imagic.bench.baselines import Copy
 from imagic.bench.report import load
 from imagic.bench.runner import run
-from imagic.bench.sets import markdown, score_sets
+from imagic.bench.sets import score_sets, table
 from imagic.bench.suites import open_suite
 from imagic.core.errors import AbilityError, NotAvailable, OptionError
 from tests.bench.fakes import SPREAD, FakeBackbone, drain, entry
@@ -229,7 +229,7 @@ def test_a_domain_is_compared_with_given_pictures(tmp_path):
     assert fid.value == pytest.approx((51 / 255) ** 2, abs=1e-6)
     assert csfid.value is None
     assert "class 'domain'" in csfid.reason
-    assert "against 3 given pictures" in markdown(scores)
+    assert "against 3 given pictures" in table(scores).markdown()
     with pytest.raises(NotAvailable, match="--references"):
         score_sets(tmp_path / "out", rows, measures, paths)
     with pytest.raises(OptionError, match="no pictures"):
