@@ -66,7 +66,9 @@ def test_an_alias_is_a_folder_of_the_package(
         loading.locate("lost")
 
 
-def test_what_is_no_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_what_is_no_model_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelError, match="There is no model 'someone/something' in the hub's cache"):
         loading.load("someone/something")
     for name in ("sdxxl", "/nowhere/at/all", "a/b/c", "a b/c", "../x", ""):

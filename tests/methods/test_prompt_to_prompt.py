@@ -106,8 +106,8 @@ def test_an_edit_equals_control_written_by_hand(
         pipeline, pivots[0].repeat(2, 1, 1, 1), torch.cat([source, wanted]), nulls, 4.0, STEPS, control, after
     )
     pictures = backbone.decode(plain)
-    torch.testing.assert_close(ours.reconstruction, pictures[0], rtol=0, atol=2e-4)
-    torch.testing.assert_close(ours.chosen[0].image, pictures[1], rtol=0, atol=2e-4)
+    torch.testing.assert_close(ours.reconstruction, pictures[0], rtol=0, atol=1e-3)
+    torch.testing.assert_close(ours.chosen[0].image, pictures[1], rtol=0, atol=1e-3)
     assert (pictures[1] - picture(backbone, state, strength=1.0)).abs().max() > 0.005  # control matters here
 
 
@@ -218,7 +218,7 @@ def test_a_local_blend_equals_one_written_by_hand(make_pipeline: MakePipeline, r
     texts = torch.cat([source, wanted])
     plain = denoise(pipeline, pivots[0].repeat(2, 1, 1, 1), texts, null, 7.5, STEPS, control, after)
     assert 0.05 < mask().mean() < 0.95
-    torch.testing.assert_close(ours.chosen[0].image, backbone.decode(plain)[1], rtol=0, atol=2e-4)
+    torch.testing.assert_close(ours.chosen[0].image, backbone.decode(plain)[1], rtol=0, atol=1e-3)
 
 
 def test_a_blend_keeps_everything_nothing_or_what_the_threshold_says(
