@@ -38,7 +38,7 @@ for token, call in json.loads(sys.argv[1]):
 
 def fetch(home: Path, calls: list[tuple[str, dict[str, Any]]], **variables: str) -> list[str]:
     """What each call of hub.fetch returned or said, in a new process. calls: the token in force, and the arguments."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(calls)],
         env={**env, "HF_HOME": str(home), **variables},
