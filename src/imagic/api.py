@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
 from imagic import _records
-from imagic._masking import MASK_OPTIONS, Masking, MaskSource, masking, search_mask, works_within_masks
+from imagic._asked import Strength, edit_options, split_options, target_values
+from imagic._masking import Masking, MaskSource, masking, search_mask, works_within_masks
 from imagic._models import DEFAULT_MODEL, Model, load_model, loaded, text_warnings
 from imagic._results import Edited, Fit, output_paths
 from imagic.core import registry
@@ -21,7 +22,7 @@ from imagic.core.errors import ModelError, OptionError, TextError
 from imagic.core.frame import Box, Frame
 from imagic.core.images import Picture, Source, as_picture
 from imagic.core.masks import Mask, as_mask
-from imagic.core.options import build_options, strength_name
+from imagic.core.options import build_options, preset_values
 from imagic.core.provenance import Record
 from imagic.core.seeds import SEED_LIMIT
 from imagic.core.text_mask import EMPTY, MaskOptions
@@ -47,7 +48,6 @@ __all__ = [
     "works_within_masks",
 ]
 
-Strength: TypeAlias = "Literal['auto'] | float | Sequence[float]"
 OnProgress: TypeAlias = Callable[[Progress], None]
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def fit(
     fit_values, edit_values = split_options(editor, options or {})
     if edit_values:
         raise OptionError(f"Options of editing, not of fitting: {', '.join(edit_values)}; give them to edit.")
-    chosen: Any = build_options(editor.FitOptions, {**_preset(editor, preset), **fit_values})
+    chosen: Any = build_options(editor.FitOptions, {**preset_values(editor, preset), **fit_values})
     check_text(text)
     if source_text:
         check_text(source_text)
@@ -135,7 +135,7 @@ def edit(
         raise OptionError(f"Options of fitting, which is done already: {', '.join(fit_values)}; fit again.")
     if isinstance(image, Fit) and text is not None and text != image.record.target_text:
         check_text(text)
-        edit_values |= _target_values(editor, text)
+        edit_values |= target_values(editor, text)
     chosen = edit_options(editor, edit_values, strength, eta)
     seeds = _seeds(seed, num_seeds)
     if isinstance(image, Fit):
@@ -233,32 +233,6 @@ def redo(
     )
 
 
-def split_options(method: Method, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Option values by name, parted into those of fitting and those of editing, to which those of masks belong; a name
-    of both goes to both.
-
-    Raises OptionError for a name of neither.
-    """
-    of_fit, of_edit = _names(method.FitOptions), _names(method.EditOptions) | MASK_OPTIONS
-    if unknown := [name for name in values if name not in of_fit | of_edit]:
-        known = ", ".join(sorted(of_fit | _names(method.EditOptions)))
-        raise OptionError(f"The method '{method.name}' has no option '{unknown[0]}'; it has: {known}.")
-    return (
-        {name: value for name, value in values.items() if name in of_fit},
-        {name: value for name, value in values.items() if name in of_edit},
-    )
-
-
-def edit_options(method: Method, values: Mapping[str, Any], strength: Strength, eta: Strength = "auto") -> Any:
-    """The method's options of editing, checked. values: by name; those of masks may be among them, and are left out.
-
-    strength, eta: as for `edit`. Raises OptionError.
-    """
-    of_method = _names(method.EditOptions)
-    own = {name: value for name, value in values.items() if name in of_method}
-    return build_options(method.EditOptions, own | _strength_values(method, strength, eta))
-
-
 def _fit(
     editor: Method,
     options: Any,
@@ -333,46 +307,6 @@ def finish(work: Generator[Progress, None, T], on_progress: OnProgress | None = 
         return result
     finally:
         work.close()
-
-
-def _names(options: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(options)}
-
-
-def _preset(method: Method, name: str) -> Mapping[str, Any]:
-    if not name:
-        return {}
-    if name not in method.presets:
-        known = ", ".join(method.presets) or "none"
-        raise OptionError(f"The method '{method.name}' has no preset '{name}'; it has: {known}.")
-    return method.presets[name]
-
-
-def _strength_values(method: Method, strength: Strength, eta: Strength) -> dict[str, Any]:
-    """The strength as the method's options: none for automatic, `strength` or `eta` for one value, the plural for
-    several."""
-    asked = [value for value in (strength, eta) if not isinstance(value, str)]
-    for value in (strength, eta):
-        if isinstance(value, str) and value != "auto":
-            raise OptionError(f"A strength must be 'auto', a number or several numbers, not '{value}'.")
-    if not asked:
-        return {}
-    if len(asked) > 1:
-        raise OptionError("Give either strength or eta, which are one thing, not both.")
-    name = strength_name(method.EditOptions)
-    if not name:
-        raise OptionError(f"The method '{method.name}' has no strength: leave it out.")
-    if isinstance(asked[0], (int, float)):
-        return {name: asked[0]}
-    if not (several := tuple(asked[0])):
-        raise OptionError("Give at least one strength.")
-    return {f"{name}s": several}
-
-
-def _target_values(method: Method, text: str) -> dict[str, Any]:
-    if "target_text" not in _names(method.EditOptions):
-        raise TextError(f"The method '{method.name}' edits towards the text it was fitted for; fit again for another.")
-    return {"target_text": text}
 
 
 def _seeds(seed: int, count: int) -> tuple[int, ...]:

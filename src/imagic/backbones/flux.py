@@ -24,7 +24,7 @@ from imagic.backbones.plan import LoadPlan
 from imagic.backbones.reading import Layout, read_parts
 from imagic.backbones.texts import TextEncoder, seen_by_none
 from imagic.core.conditioning import GUIDANCE, Conditioning
-from imagic.core.noise import NoiseLevels, Prediction
+from imagic.core.noise import Prediction
 from imagic.core.types import Ability, TextReport
 
 if TYPE_CHECKING:
@@ -101,12 +101,11 @@ class FluxBackbone(NetworkBackbone):
             },
         )
         place = Place.of(transformer, device, dtype, offload)
-        super().__init__(name, transformer, place, autocast)
+        super().__init__(name, transformer, Autoencoder(vae, place), grid, place, autocast)
         self.transformer = transformer
-        self._grid, self._pictures = grid, Autoencoder(vae, place)
         self._clip = TextEncoder(text_encoder, tokenizer, place)
         self._t5 = TextEncoder(text_encoder_2, tokenizer_2, place, T5_LENGTH)
-        self.prediction, self.levels = Prediction.FLOW, grid.levels
+        self.prediction = Prediction.FLOW
         self.abilities = frozenset({Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION})
         self.image_size = self._pictures.factor * side
         self.size_multiple = self._pictures.factor * PATCH
@@ -116,12 +115,6 @@ class FluxBackbone(NetworkBackbone):
         """A loaded pipeline's components, taken over."""
         parts = {part: getattr(pipeline, part) for part in LAYOUT.classes}
         return cls(name, **parts, side=pipeline.default_sample_size, **placement)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._pictures.encode(image)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self._pictures.decode(z)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
@@ -149,9 +142,6 @@ class FluxBackbone(NetworkBackbone):
                 return_dict=False,
             )[0]
         return _unpack(output.float(), rows)
-
-    def schedule(self, num_steps: int) -> NoiseLevels:
-        return self._grid.schedule(num_steps)
 
 
 def _pack(z: Tensor) -> Tensor:

@@ -1,17 +1,20 @@
-"""What every family over one denoising network shares: precision, and changing its weights with a way back."""
+"""What every family over one denoising network shares: pictures, levels, precision, and changing the network's weights
+with a way back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imagic.backbones import weights
+from imagic.backbones.autoencoder import Autoencoder
 from imagic.backbones.placement import Place
 from imagic.core.errors import ModelError
+from imagic.core.noise import NoiseLevels
 from imagic.core.types import Backbone, Tuning, TuningPlan, WeightChange
 
 
@@ -25,16 +28,42 @@ def check_channels(name: str, network: Any, channels: int) -> None:
         )
 
 
-class NetworkBackbone(Backbone):
-    """The part of core.types.Backbone that looks at the network alone. A family adds pictures, texts and levels."""
+class Grid(Protocol):
+    """A checkpoint's noise levels: backbones.vp or backbones.flow."""
 
-    def __init__(self, name: str, network: nn.Module, place: Place, autocast: torch.dtype | None) -> None:
+    levels: NoiseLevels
+
+    def schedule(self, num_steps: int) -> NoiseLevels: ...
+
+
+class NetworkBackbone(Backbone):
+    """core.types.Backbone but for its texts and `predict`, which a family adds."""
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        pictures: Autoencoder,
+        grid: Grid,
+        place: Place,
+        autocast: torch.dtype | None,
+    ) -> None:
         """network: taken over. autocast: the lower precision of `lower_precision`; None for none."""
         self.name, self.network = name, network
+        self._pictures, self._grid, self.levels = pictures, grid, grid.levels
         self.device, self.dtype, self.autocast = place.device, place.dtype, autocast
         self._lowered = False
         self._use = ""  # what holds the weights now: "tuning", "change" or nothing
         place.settle(network, stays=True)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return self._pictures.encode(image)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._pictures.decode(z)
+
+    def schedule(self, num_steps: int) -> NoiseLevels:
+        return self._grid.schedule(num_steps)
 
     @contextmanager
     def tuning(self, plan: TuningPlan) -> Iterator[Tuning]:

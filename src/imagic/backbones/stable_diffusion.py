@@ -26,7 +26,6 @@ from imagic.backbones.texts import TextEncoder, text_length
 from imagic.backbones.vp import VPGrid
 from imagic.backbones.words import tokens
 from imagic.core.conditioning import Conditioning
-from imagic.core.noise import NoiseLevels
 from imagic.core.types import Ability, AttentionControl, TextReport, Token
 
 if TYPE_CHECKING:
@@ -88,11 +87,10 @@ class StableDiffusionBackbone(NetworkBackbone):
             },
         )
         place = Place.of(unet, device, dtype, offload)
-        super().__init__(name, unet, place, autocast)
+        super().__init__(name, unet, Autoencoder(vae, place), grid, place, autocast)
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
-        self._grid, self._pictures = grid, Autoencoder(vae, place)
         self._texts = TextEncoder(text_encoder, tokenizer, place)
-        self.prediction, self.levels = grid.prediction, grid.levels
+        self.prediction = grid.prediction
         self.abilities = frozenset(
             {Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION, Ability.CROSS_ATTENTION}
         )
@@ -106,12 +104,6 @@ class StableDiffusionBackbone(NetworkBackbone):
     ) -> StableDiffusionBackbone:
         """A loaded pipeline's components, taken over. placement: as for the class."""
         return cls(name, **{part: getattr(pipeline, part) for part in LAYOUT.classes}, **placement)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._pictures.encode(image)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self._pictures.decode(z)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         return Conditioning({"sequence": self._texts(texts)[0].float()}, learnable=frozenset({"sequence"}))
@@ -134,6 +126,3 @@ class StableDiffusionBackbone(NetworkBackbone):
                 return_dict=False,
             )[0]
         return output.float()
-
-    def schedule(self, num_steps: int) -> NoiseLevels:
-        return self._grid.schedule(num_steps)

@@ -28,7 +28,7 @@ from imagic.backbones.plan import LoadPlan
 from imagic.backbones.reading import Layout, read_parts
 from imagic.backbones.texts import TextEncoder, seen_by_none
 from imagic.core.conditioning import Conditioning
-from imagic.core.noise import NoiseLevels, Prediction
+from imagic.core.noise import Prediction
 from imagic.core.types import Ability, TextReport
 
 if TYPE_CHECKING:
@@ -116,12 +116,11 @@ class StableDiffusion3Backbone(NetworkBackbone):
             },
         )
         place = Place.of(transformer, device, dtype, offload)
-        super().__init__(name, transformer, place, autocast)
+        super().__init__(name, transformer, Autoencoder(vae, place), grid, place, autocast)
         self.transformer = transformer
-        self._grid, self._pictures = grid, Autoencoder(vae, place)
         self._clips = (TextEncoder(text_encoder, tokenizer, place), TextEncoder(text_encoder_2, tokenizer_2, place))
         self._t5 = None if text_encoder_3 is None else TextEncoder(text_encoder_3, tokenizer_3, place, T5_LENGTH)
-        self.prediction, self.levels = Prediction.FLOW, grid.levels
+        self.prediction = Prediction.FLOW
         self.abilities = frozenset({Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION})
         self.image_size = self._pictures.factor * side
         self.size_multiple = self._pictures.factor * patch
@@ -132,12 +131,6 @@ class StableDiffusion3Backbone(NetworkBackbone):
     ) -> StableDiffusion3Backbone:
         """A loaded pipeline's components, taken over."""
         return cls(name, **{part: getattr(pipeline, part) for part in LAYOUT.classes}, **placement)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._pictures.encode(image)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self._pictures.decode(z)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
@@ -170,6 +163,3 @@ class StableDiffusion3Backbone(NetworkBackbone):
         clip, width = conditioning.tensors["clip"], self.transformer.config["joint_attention_dim"]
         t5 = conditioning.tensors.get("t5", clip.new_zeros(len(clip), T5_LENGTH, width))
         return torch.cat([F.pad(clip, (0, width - clip.shape[-1])), t5], dim=1)
-
-    def schedule(self, num_steps: int) -> NoiseLevels:
-        return self._grid.schedule(num_steps)

@@ -26,7 +26,6 @@ from imagic.backbones.texts import TextEncoder, seen_by_none
 from imagic.backbones.vp import VPGrid
 from imagic.backbones.words import tokens
 from imagic.core.conditioning import Conditioning
-from imagic.core.noise import NoiseLevels
 from imagic.core.types import Ability, AttentionControl, TextReport, Token
 
 if TYPE_CHECKING:
@@ -99,11 +98,10 @@ class StableDiffusionXLBackbone(NetworkBackbone):
             },
         )
         place = Place.of(unet, device, dtype, offload)
-        super().__init__(name, unet, place, autocast)
-        self.unet, self._grid, self._zero_null = unet, grid, zero_null
-        self._pictures = Autoencoder(vae, place)
+        super().__init__(name, unet, Autoencoder(vae, place), grid, place, autocast)
+        self.unet, self._zero_null = unet, zero_null
         self._texts = (TextEncoder(text_encoder, tokenizer, place), TextEncoder(text_encoder_2, tokenizer_2, place))
-        self.prediction, self.levels = grid.prediction, grid.levels
+        self.prediction = grid.prediction
         self.abilities = frozenset(
             {Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION, Ability.CROSS_ATTENTION}
         )
@@ -117,12 +115,6 @@ class StableDiffusionXLBackbone(NetworkBackbone):
         """A loaded pipeline's components, taken over."""
         parts = {part: getattr(pipeline, part) for part in LAYOUT.classes}
         return cls(name, **parts, zero_null=pipeline.config["force_zeros_for_empty_prompt"], **placement)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._pictures.encode(image)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self._pictures.decode(z)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
@@ -164,6 +156,3 @@ class StableDiffusionXLBackbone(NetworkBackbone):
         height, width = (self._pictures.factor * side for side in z.shape[-2:])
         ids = torch.tensor([height, width, 0, 0, height, width], device=self.device, dtype=torch.float32)
         return ids.expand(len(z), -1)
-
-    def schedule(self, num_steps: int) -> NoiseLevels:
-        return self._grid.schedule(num_steps)

@@ -10,7 +10,7 @@ from typing import Any
 from imagic.bench import rows
 from imagic.bench.types import Entry
 from imagic.core.errors import OptionError
-from imagic.core.options import build_options, strength_name
+from imagic.core.options import build_options, preset_values, strength_name
 from imagic.core.registry import check_abilities
 from imagic.core.types import Backbone
 
@@ -54,11 +54,7 @@ def trials_of(entry: Entry, backbone: Backbone, sweep: Sequence[float] = ()) -> 
     """
     method = entry.method
     check_abilities(method, backbone)
-    if entry.preset and entry.preset not in method.presets:
-        known = ", ".join(method.presets) or "none"
-        raise OptionError(f"'{method.name}' has no preset '{entry.preset}'; known: {known}.")
-    preset = method.presets[entry.preset] if entry.preset else {}
-    fit_options: Any = build_options(method.FitOptions, {**preset, **entry.fit})
+    fit_options: Any = build_options(method.FitOptions, {**preset_values(method, entry.preset), **entry.fit})
     plain = Trial(entry, fit_options, _edit_options(entry))
     name = strength_name(method.EditOptions)
     if not (sweep and name):

@@ -10,9 +10,12 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagic.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from imagic.core.types import Method
 
 T = TypeVar("T")
 
@@ -75,3 +78,11 @@ def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if number and ((low is not None and not value >= low) or (high is not None and not value <= high)):
         raise OptionError(f"Option '{field.name}' must lie between {low} and {high}, not {value}.")
     return value
+
+
+def preset_values(method: Method, name: str) -> Mapping[str, Any]:
+    """The values of a method's preset; none for "". Raises OptionError for a name that it does not have."""
+    if name and name not in method.presets:
+        known = ", ".join(method.presets) or "none"
+        raise OptionError(f"The method '{method.name}' has no preset '{name}'; it has: {known}.")
+    return method.presets[name] if name else {}

@@ -41,6 +41,16 @@ def check_fit(method: Method, backbone: Backbone, request: FitRequest) -> None:
             raise TextError(f"The method '{method.name}' needs {TEXTS[name]}.")
 
 
+def fit_by_encoding(
+    method: Method, backbone: Backbone, request: FitRequest, options: Any
+) -> Generator[Progress, None, State]:
+    """The fit of a method that learns nothing: the input's latent. Raises as `check_fit`."""
+    check_fit(method, backbone, request)
+    z0 = backbone.encode(request.image)
+    yield Progress("encode", 1, 1)
+    return State(method.name, {"z0": z0.cpu()}, facts(backbone, request, options))
+
+
 def check_edit(method: Method, backbone: Backbone, state: State, seeds: Sequence[int]) -> None:
     """Raises StateError for a state of another method or model, OptionError without a seed."""
     check_state(state, method.name, backbone)

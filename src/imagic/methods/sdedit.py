@@ -60,10 +60,7 @@ class SDEdit:
 
     def fit(self, backbone: Backbone, request: FitRequest, options: SDEditFit) -> Generator[Progress, None, State]:
         """Encode the input. Raises AbilityError, and TextError for an empty target."""
-        common.check_fit(self, backbone, request)
-        z0 = backbone.encode(request.image)
-        yield Progress("encode", 1, 1)
-        return State(self.name, {"z0": z0.cpu()}, common.facts(backbone, request, options))
+        return (yield from common.fit_by_encoding(self, backbone, request, options))
 
     def edit(
         self, backbone: Backbone, state: State, options: SDEditEdit, seeds: Sequence[int]
