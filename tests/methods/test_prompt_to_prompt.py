@@ -75,10 +75,11 @@ def test_an_edit_equals_control_written_by_hand(
     make_pipeline: MakePipeline, request_to_sit: FitRequest, case: str, inversion: str
 ) -> None:
     target, options, places = CASES[case]
+    scale = 4.0 if inversion == "direct" else 2.0  # without the pivots' help, guidance enlarges every rounding
     pipeline = make_pipeline(prediction_type="v_prediction")
     sharpen(pipeline.unet)
     backbone = StableDiffusionBackbone.from_pipeline(pipeline, name="tiny")
-    state = fit(backbone, replace(request_to_sit, target_text=target), inversion=inversion, guidance_scale=4.0)
+    state = fit(backbone, replace(request_to_sit, target_text=target), inversion=inversion, guidance_scale=scale)
     ours = edit(backbone, state, **options)
     source, wanted, null = (backbone.encode_text([text]).tensors["sequence"] for text in (SOURCE, target, ""))
     pivots = state.tensors["pivots"]
@@ -103,11 +104,11 @@ def test_an_edit_equals_control_written_by_hand(
 
     nulls = source if inversion == "negative_prompt" else null
     plain = denoise(
-        pipeline, pivots[0].repeat(2, 1, 1, 1), torch.cat([source, wanted]), nulls, 4.0, STEPS, control, after
+        pipeline, pivots[0].repeat(2, 1, 1, 1), torch.cat([source, wanted]), nulls, scale, STEPS, control, after
     )
     pictures = backbone.decode(plain)
-    torch.testing.assert_close(ours.reconstruction, pictures[0], rtol=0, atol=1e-3)
-    torch.testing.assert_close(ours.chosen[0].image, pictures[1], rtol=0, atol=1e-3)
+    torch.testing.assert_close(ours.reconstruction, pictures[0], rtol=0, atol=2e-4)
+    torch.testing.assert_close(ours.chosen[0].image, pictures[1], rtol=0, atol=2e-4)
     assert (pictures[1] - picture(backbone, state, strength=1.0)).abs().max() > 0.005  # control matters here
 
 
@@ -218,7 +219,7 @@ def test_a_local_blend_equals_one_written_by_hand(make_pipeline: MakePipeline, r
     texts = torch.cat([source, wanted])
     plain = denoise(pipeline, pivots[0].repeat(2, 1, 1, 1), texts, null, 7.5, STEPS, control, after)
     assert 0.05 < mask().mean() < 0.95
-    torch.testing.assert_close(ours.chosen[0].image, backbone.decode(plain)[1], rtol=0, atol=1e-3)
+    torch.testing.assert_close(ours.chosen[0].image, backbone.decode(plain)[1], rtol=0, atol=2e-4)
 
 
 def test_a_blend_keeps_everything_nothing_or_what_the_threshold_says(
