@@ -85,8 +85,10 @@ def test_how_often_facts_are_named(captions: list[tuple[Scene, str, dict[str, st
     assert share["posture"] == pytest.approx(0.7, abs=0.03)
     assert share["colour"] == pytest.approx(0.6, abs=0.03)
     assert share["place"] == pytest.approx(0.6, abs=0.03)
-    for fact in ("sky", "hat", "scarf", "ball", "tree", "fence", "facing"):
-        assert share[fact] == pytest.approx(0.5, abs=0.12), fact
+    for fact in ("sky", "tree", "fence", "facing"):
+        assert share[fact] == pytest.approx(0.48, abs=0.12), fact
+    for fact in ("hat", "scarf", "ball"):  # rare, so named more often
+        assert share[fact] == pytest.approx(0.65, abs=0.1), fact
     styled = [names.get("style") for scene, _, names in captions if scene.style != "plain"]
     assert 1 - styled.count(None) / len(styled) == pytest.approx(0.95, abs=0.03)
 

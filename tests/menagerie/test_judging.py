@@ -18,11 +18,10 @@ from imagic.menagerie.training.judging import (
     calibrate,
     equal_error,
     identity_loss,
-    labels,
     picture_store,
     triplets_right,
 )
-from imagic.menagerie.training.world import draw, scenes_of, trio
+from imagic.menagerie.training.world import draw, trio
 
 
 def trios(*views: tuple[list[float], list[float], list[float]]) -> Tensor:
@@ -89,24 +88,6 @@ def test_a_judge_is_calibrated_on_whole_trios(monkeypatch: pytest.MonkeyPatch) -
     assert len(drawn) == 12
     for one, two, other in zip(drawn[::3], drawn[1::3], drawn[2::3], strict=True):
         assert one.animals[0].coat == two.animals[0].coat != other.animals[0].coat
-
-
-def test_labels_are_the_places_of_the_facts_in_their_lists() -> None:
-    scenes = scenes_of(0, 20)
-    found = labels(scenes, [False] * 20, torch.device("cpu"))
-    assert found.keys() == FACTS.keys()
-    for row, scene in enumerate(scenes):
-        assert {name: FACTS[name][int(found[name][row])] for name in FACTS} == facts(scene)
-
-
-def test_a_mirrored_animal_faces_the_other_way() -> None:
-    scenes = scenes_of(0, 40)
-    plain, mirrored = (labels(scenes, [turned] * 40, torch.device("cpu")) for turned in (False, True))
-    facing = FACTS["facing"]
-    other = {"none": "none", "left": "right", "right": "left"}
-    assert {facing[index] for index in plain["facing"]} == set(facing)
-    assert [facing[index] for index in mirrored["facing"]] == [other[facing[index]] for index in plain["facing"]]
-    assert all(torch.equal(plain[name], mirrored[name]) for name in FACTS if name != "facing")
 
 
 def test_the_store_holds_trios_of_every_combination_in_bytes() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from imagic.menagerie.facts import facts
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import is_held_out, sample_scene
-from imagic.menagerie.training.latents import latent_store
+from imagic.menagerie.scenes import Scene
+from imagic.menagerie.training.latents import latent_store, rich_scene
 from imagic.menagerie.training.shards import ShardStore
 
 
@@ -40,9 +41,18 @@ def test_latents_are_those_of_their_scenes_scaled() -> None:
 
 def test_scenes_are_of_the_training_world() -> None:
     scenes, _ = store().batch(0, 12)
-    known = [sample_scene(seed, held_out=False) for seed in range(6)]
+    known = [sample_scene(seed, held_out=False) for seed in range(12)]
     assert all(scene in known for scene in scenes)
     assert not any(is_held_out(*(facts(scene)[name] for name in ("species", "colour", "place"))) for scene in scenes)
+
+
+def test_of_two_scenes_the_richer_one_is_taken() -> None:
+    def rare(scene: Scene) -> int:
+        return sum(facts(scene)[name] != "none" for name in ("hat", "scarf", "ball"))
+
+    taken = [rare(rich_scene(number)) for number in range(200)]
+    pairs = [(rare(sample_scene(2 * number)), rare(sample_scene(2 * number + 1))) for number in range(200)]
+    assert taken == [max(pair) for pair in pairs]
 
 
 def test_precision_does_not_depend_on_the_surroundings() -> None:

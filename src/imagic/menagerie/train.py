@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from imagic.backbones.fingerprint import fingerprint
 from imagic.core.errors import ModelError, OptionError
 from imagic.menagerie.training.decoder import DecoderTask
-from imagic.menagerie.training.diffusion import DiffusionTask
+from imagic.menagerie.training.diffusion import READER, DiffusionTask
 from imagic.menagerie.training.judging import CALIBRATION, JudgeTask, picture_store
 from imagic.menagerie.training.latents import latent_store
 from imagic.menagerie.training.loop import Plan, Report, Task
@@ -64,7 +64,7 @@ PRESETS = {
             "vae": Plan(steps=1800, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
             "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
             "judge": Plan(steps=4000, batch=96, learning_rate=2e-3, warmup=100, cooldown=0.6, ema=0.998),
-            "diffusion": Plan(steps=16000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.3, ema=0.9995),
+            "diffusion": Plan(steps=16000, batch=64, learning_rate=5e-4, warmup=200, cooldown=0.3, ema=0.9995),
         },
         reuse=6,
         judge_reuse=4,
@@ -118,6 +118,8 @@ def train(
 def begin_with(task: Task, folder: Path) -> None:
     """Puts the weights of an exported model into the task's networks, each from the subfolder of its name."""
     for name, network in task.networks().items():
+        if name == READER:
+            continue
         files = sorted((folder / name).glob("*.safetensors"))
         if not files:
             raise ModelError(f"There are no weights of '{name}' in {folder}; name the folder of an exported model.")

@@ -2,6 +2,11 @@
 
 Ordinary latent diffusion with v-prediction (Salimans & Ho 2022) and classifier-free guidance (Ho & Salimans 2022), in
 the layout of diffusers' StableDiffusionPipeline.
+
+The UNet's deepest block on the way up is also asked for the facts of the scene. Without that the deep blocks lay idle
+(left out, the loss rose by 0.2 %), and words that only break a symmetry ("facing left") were never learned: the two
+pictures average to one that ignores the word, and there its gradient is zero. A linear reader gives it one; the idea of
+REPA (Yu et al. 2024), with the truth in place of another network's features.
 """
 
 from __future__ import annotations
@@ -20,11 +25,15 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from imagic.core.noise import Prediction, add_noise, training_target
 from imagic.core.seeds import derive
 from imagic.menagerie.captions import caption
+from imagic.menagerie.facts import FACTS
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
+from imagic.menagerie.training.labels import labels, reading_loss
 from imagic.menagerie.training.shards import ShardStore
 from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
+READER = "deep_reader"  # trained beside the model, and not exported
+READING_WEIGHT = 0.1  # of the reading beside the denoising
 TEXT_WIDTH = 128
 HEADS = 4
 UNET: dict[str, Any] = {
@@ -77,6 +86,31 @@ def build_text_encoder(tokenizer: Any) -> CLIPTextModel:
     )
 
 
+class DeepReader(nn.Module):
+    """Reads the facts from the mean of deep features: it trains the UNet, and is then left behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = UNET["block_out_channels"][-1]
+        self.norm = nn.LayerNorm(width)
+        self.facts = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in FACTS.items()})
+
+    def forward(self, deep: Tensor) -> dict[str, Tensor]:
+        """Logits (B, values) per fact, from features (B, C, h, w)."""
+        features = self.norm(deep.float().mean((2, 3)))
+        return {name: read(features) for name, read in self.facts.items()}
+
+
+def with_deep(unet: UNet2DConditionModel, z: Tensor, t: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """The UNet's output, and that of its deepest block on the way up."""
+    taken: list[Tensor] = []
+    hook = unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: taken.append(output))
+    try:
+        return unet(z, t, hidden).sample, taken[0]
+    finally:
+        hook.remove()
+
+
 class DiffusionTask:
     """Denoising of the latents of training scenes under random captions."""
 
@@ -89,11 +123,12 @@ class DiffusionTask:
         self.tokenizer = build_tokenizer()
         self.scheduler = build_scheduler()
         self.unet, self.text_encoder = build_unet(vae), build_text_encoder(self.tokenizer)
+        self.reader = DeepReader()
         self.alpha = self.scheduler.alphas_cumprod.double().sqrt()
         self.sigma = (1 - self.scheduler.alphas_cumprod.double()).sqrt()
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"unet": self.unet, "text_encoder": self.text_encoder}
+        return {"unet": self.unet, "text_encoder": self.text_encoder, READER: self.reader}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         scenes, latents = self.store.batch(step, batch)
@@ -107,9 +142,10 @@ class DiffusionTask:
         z = add_noise(z0, eps, self.alpha[t], self.sigma[t])
         target = training_target(z0, eps, self.alpha[t], self.sigma[t], Prediction.V)
         hidden = self.text_encoder(self._tokens(texts)).last_hidden_state
-        output = self.unet(z, t.to(z.device), hidden).sample.float()
-        loss = (output - target).square().mean()
-        return loss, {"loss": loss.item()}
+        output, deep = with_deep(self.unet, z, t.to(z.device), hidden)
+        denoising = (output.float() - target).square().mean()
+        reading = reading_loss(self.reader(deep), labels(scenes, z0.device))
+        return denoising + READING_WEIGHT * reading, {"loss": denoising.item(), "reading": reading.item()}
 
     def _tokens(self, texts: list[str]) -> Tensor:
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")

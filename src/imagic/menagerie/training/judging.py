@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from imagic.menagerie.facts import FACTS, facts
+from imagic.menagerie.facts import FACTS
 from imagic.menagerie.judge import FILE, Judge, Reader
 from imagic.menagerie.scenes import Scene
-from imagic.menagerie.training.augment import MIRRORED, augment
+from imagic.menagerie.training.augment import augment
+from imagic.menagerie.training.labels import labels, reading_loss
 from imagic.menagerie.training.shards import SHARD, ShardStore
 from imagic.menagerie.training.world import VIEWS, draw, tile, trio
 
@@ -59,8 +60,8 @@ class JudgeTask:
         scenes, pictures = self.store.batch(step, batch)
         images, mirrored = augment(pictures.to(self.device).float() / 127.5 - 1, VIEWS, noise)
         logits, embedding = self.reader(images)
-        wanted = labels(scenes, mirrored.tolist(), images.device)
-        reading = torch.stack([F.cross_entropy(logits[name], wanted[name]) for name in FACTS]).mean()
+        wanted = labels(scenes, images.device, mirrored.tolist())
+        reading = reading_loss(logits, wanted)
         contrast = identity_loss(embedding)
         right = {name: (logits[name].argmax(1) == wanted[name]).float().mean().item() for name in FACTS}
         loss = reading + IDENTITY_WEIGHT * contrast
@@ -79,18 +80,6 @@ class JudgeTask:
         judge = Judge(cast(Reader, networks["reader"]), threshold=0.0)
         judge.threshold = calibrate(judge, self.device, self.calibration)
         judge.save(folder / FILE)
-
-
-def labels(scenes: list[Scene], mirrored: list[bool], device: torch.device) -> dict[str, Tensor]:
-    """The index of each fact's value, as the pictures show it: name -> (B,). A mirrored animal faces the other way."""
-    found = [facts(scene) for scene in scenes]
-    for fact, turned in zip(found, mirrored, strict=True):
-        if turned:
-            fact["facing"] = MIRRORED.get(fact["facing"], fact["facing"])
-    return {
-        name: torch.tensor([values.index(fact[name]) for fact in found], device=device)
-        for name, values in FACTS.items()
-    }
 
 
 def identity_loss(embedding: Tensor) -> Tensor:

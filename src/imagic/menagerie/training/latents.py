@@ -9,10 +9,13 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from imagic.menagerie.facts import NONE, facts
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
 from imagic.menagerie.training.shards import SHARD, ShardStore
 from imagic.menagerie.training.world import CHUNK, draw
+
+RARE = ("hat", "scarf", "ball")
 
 
 def latent_store(
@@ -33,10 +36,16 @@ def latent_store(
     def make(scenes: list[Scene]) -> Tensor:
         return torch.cat([encode(vae, scenes[i : i + CHUNK], device) for i in range(0, len(scenes), CHUNK)]).half()
 
-    name = f"latents-{fingerprint[:12]}"
+    name = f"latents-{fingerprint[:12]}-rich"
     return ShardStore(
-        lambda number: [sample_scene(number)], make, reuse=reuse, seed=seed, shard=shard, folder=folder, name=name
+        lambda number: [rich_scene(number)], make, reuse=reuse, seed=seed, shard=shard, folder=folder, name=name
     )
+
+
+def rich_scene(number: int) -> Scene:
+    """Of two training scenes the one in which more is worn or lies about: what is rare is learned late."""
+    pair = (sample_scene(2 * number), sample_scene(2 * number + 1))
+    return max(pair, key=lambda scene: sum(facts(scene)[name] != NONE for name in RARE))
 
 
 @torch.no_grad()
