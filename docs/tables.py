@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imagic.cli.listing import describe_options
 from imagic.core import registry
+from imagic.core.describing import describe_options
 from imagic.core.registry import Group
 from imagic.core.types import Method
 

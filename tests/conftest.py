@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,23 @@ TEXT_LENGTH = 12
 
 MakePipeline = Callable[..., StableDiffusionPipeline]
 MakeBackbone = Callable[..., StableDiffusionBackbone]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or written to the user's cache, also in fixtures of a wider scope and in child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMAGIC_CACHE_DIR", str(tmp_path_factory.mktemp("cache-of-fixtures")))
+        patch.delenv("IMAGIC_CACHE_GB", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has an empty cache of its own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("IMAGIC_CACHE_DIR", str(folder))
+    return folder
 
 
 def build_tokenizer(*, word_level: bool = False) -> CLIPTokenizer:

@@ -9,20 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagic.api import Edited, Fit, edit, find_mask, fit, load_model
-    from imagic.core.errors import ImagicError
+    from imagic.api import Cache, Edited, Fit, edit, export, find_mask, fit, load_model
+    from imagic.core.errors import Cancelled, ImagicError
     from imagic.core.types import Progress
 
 __version__ = "0.1.0"
-__all__ = ["Edited", "Fit", "ImagicError", "Progress", "__version__", "edit", "find_mask", "fit", "load_model"]
+__all__ = [
+    "Cache",
+    "Cancelled",
+    "Edited",
+    "Fit",
+    "ImagicError",
+    "Progress",
+    "__version__",
+    "edit",
+    "export",
+    "find_mask",
+    "fit",
+    "load_model",
+]
 
 _HOMES = {
+    "Cache": "imagic.api",
     "Edited": "imagic.api",
     "Fit": "imagic.api",
     "edit": "imagic.api",
+    "export": "imagic.api",
     "find_mask": "imagic.api",
     "fit": "imagic.api",
     "load_model": "imagic.api",
+    "Cancelled": "imagic.core.errors",
     "ImagicError": "imagic.core.errors",
     "Progress": "imagic.core.types",
 }

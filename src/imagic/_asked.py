@@ -6,12 +6,26 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from torch import Tensor
+
 from imagic._masking import MASK_OPTIONS
 from imagic.core.errors import OptionError, TextError
 from imagic.core.options import build_options, strength_name
-from imagic.core.types import Method
+from imagic.core.types import FitRequest, Method
 
 Strength: TypeAlias = "Literal['auto'] | float | Sequence[float]"
+
+
+def follows_instructions(method: Method) -> bool:
+    """Whether its text says what to do, and not what the result shows."""
+    return "instruction" in method.texts and "target_text" not in method.texts
+
+
+def fit_request(method: Method, image: Tensor, text: str, source_text: str, seed: int) -> FitRequest:
+    """What the method is given to fit. image: (1, 3, side, side). text: the one text that a caller gives; where it is
+    an instruction it also stands for the target text, which names the edit in states and records."""
+    instruction = text if follows_instructions(method) else ""
+    return FitRequest(image, text, source_text, instruction, seed=seed)
 
 
 def split_options(method: Method, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -41,9 +55,10 @@ def edit_options(method: Method, values: Mapping[str, Any], strength: Strength, 
 
 
 def target_values(method: Method, text: str) -> dict[str, Any]:
-    if "target_text" not in _names(method.EditOptions):
+    name = "instruction" if follows_instructions(method) else "target_text"
+    if name not in _names(method.EditOptions):
         raise TextError(f"The method '{method.name}' edits towards the text it was fitted for; fit again for another.")
-    return {"target_text": text}
+    return {name: text}
 
 
 def _strength_values(method: Method, strength: Strength, eta: Strength) -> dict[str, Any]:

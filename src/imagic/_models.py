@@ -8,7 +8,10 @@ from typing import Any, TypeAlias
 
 import torch
 
-from imagic.core.errors import OptionError
+from imagic._asked import follows_instructions
+from imagic.core import registry
+from imagic.core.errors import OptionError, OutOfMemory
+from imagic.core.memory import ADVICE, ran_out
 from imagic.core.provenance import portable_model_name
 from imagic.core.types import Backbone
 
@@ -43,8 +46,8 @@ def load_model(
     "path" or "path:weight". allow_pickle: read pickled weights too, which may run code.
     quantise_text: T5 text encoders to "8bit" or "4bit". offload: text encoders and autoencoder stay on the CPU until
     they are used.
-    Raises ModelError for a model that cannot be found or loaded, OptionError for a device, dtype or other option that
-    cannot be used.
+    Raises ModelError for a model that cannot be found or loaded, OutOfMemory for one that is too large, OptionError for
+    a device, dtype or other option that cannot be used.
     """
     from imagic.backbones import loading
     from imagic.backbones.plan import Lora
@@ -58,18 +61,23 @@ def load_model(
         if dtype not in DTYPES:
             raise OptionError(f"The dtype must be one of {', '.join(DTYPES)}, not '{dtype}'.")
         dtype = DTYPES[dtype]
-    return loading.load(
-        os.fspath(name_or_path),
-        chosen,
-        dtype,
-        config=None if config is None else os.fspath(config),
-        variant=variant,
-        revision=revision,
-        loras=[Lora.parse(each) for each in loras],
-        allow_pickle=allow_pickle,
-        quantise=quantise_text,
-        offload=offload,
-    )
+    try:
+        return loading.load(
+            os.fspath(name_or_path),
+            chosen,
+            dtype,
+            config=None if config is None else os.fspath(config),
+            variant=variant,
+            revision=revision,
+            loras=[Lora.parse(each) for each in loras],
+            allow_pickle=allow_pickle,
+            quantise=quantise_text,
+            offload=offload,
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(f"Memory ran out while '{name_or_path}' was loaded: {ADVICE}.") from error
 
 
 def loaded(
@@ -82,11 +90,14 @@ def loaded(
     return load_model(model, device, dtype, **(loading or {})) if isinstance(model, (str, os.PathLike)) else model
 
 
-def text_warnings(backbone: Backbone, text: str) -> tuple[str, ...]:
-    """What the model will not understand of a text: sentences that name unknown words and the part that is cut off."""
+def text_warnings(backbone: Backbone, text: str, method: str = "") -> tuple[str, ...]:
+    """What the model will not understand of a text: sentences that name unknown words and the part that is cut off.
+
+    method: by name; one that follows instructions has learned words of its own, so that none counts as unknown.
+    """
     report = backbone.report_text(text)
     warnings = []
-    if report.unknown_words:
+    if report.unknown_words and not (method and follows_instructions(registry.method(method))):
         words = ", ".join(f"'{word}'" for word in report.unknown_words)
         warnings.append(f"The model '{portable_model_name(backbone.name)}' does not know {words}; use other words.")
     if report.cut:

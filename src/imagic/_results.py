@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -16,6 +16,7 @@ from imagic import _records
 from imagic._masking import Masking, of_result
 from imagic._models import Model, loaded, text_warnings
 from imagic.core import registry
+from imagic.core.declaration import Declaration
 from imagic.core.errors import OptionError
 from imagic.core.frame import Frame
 from imagic.core.images import Picture, Source, as_picture
@@ -26,6 +27,9 @@ from imagic.core.sheet import contact_sheet, write_sheet, write_sweep
 from imagic.core.state import check_state, load_state, save_state
 from imagic.core.types import Backbone, Candidate, EditResult, State
 
+if TYPE_CHECKING:
+    from imagic.signing import Signer
+
 ANIMATION_SIDE = 512  # pixels
 
 
@@ -33,7 +37,8 @@ ANIMATION_SIDE = 512  # pixels
 class Fit:
     """What a method learned about one image and text; edit it as often as you like.
 
-    picture: the input at full size. frame: where it lies in the model's square. record: how the fit was made.
+    picture: the input at full size. frame: where it lies in the model's square. record: how the fit was made. notes:
+    sentences on the fitting.
     """
 
     picture: Picture
@@ -41,12 +46,14 @@ class Fit:
     state: State
     backbone: Backbone
     record: Record
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Plain sentences about the image file and the texts."""
-        texts = (self.record.target_text, self.record.source_text)
-        return (*self.picture.notes, *(each for text in texts if text for each in text_warnings(self.backbone, text)))
+        """Plain sentences about the image file, the texts and the fitting."""
+        texts = [text for text in (self.record.target_text, self.record.source_text) if text]
+        of_texts = [sentence for text in texts for sentence in text_warnings(self.backbone, text, self.record.method)]
+        return (*self.picture.notes, *of_texts, *self.notes)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the state as one safetensors file; the image is not in it. Raises OutputError."""
@@ -125,13 +132,21 @@ class Edited:
         pairs = [(candidate, result) for result in self.results for candidate in result.chosen]
         return self._full_size(*pairs[index], plain=self.records[index].plain)
 
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> list[Path]:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        metadata: bool = True,
+        signer: Signer | None = None,
+    ) -> list[Path]:
         """Write the images with their records as PNG, JPEG or WebP; several are named as `output_paths` says.
 
-        Returns the paths. Raises OutputError, also for a file that exists unless `overwrite` is true.
+        metadata: False writes the pixels alone. signer: of imagic.signing.open_signer, adds Content Credentials.
+        Returns the paths. Raises OutputError, also for a file that exists unless `overwrite` is true, and OptionError
+        for a signer without metadata or whose key cannot be used.
         """
         paths = output_paths(path, list(zip(self.strengths, self.seeds, strict=True)), self._strength_name)
-        self.save_each(paths, overwrite)
+        self.save_each(paths, overwrite, metadata, signer)
         return paths
 
     @property
@@ -153,13 +168,21 @@ class Edited:
             mask.save(each, overwrite)
         return paths
 
-    def save_each(self, paths: Sequence[Path], overwrite: bool = False) -> None:
-        """Write each image to the path of its own. Raises as `save`."""
+    def save_each(
+        self, paths: Sequence[Path], overwrite: bool = False, metadata: bool = True, signer: Signer | None = None
+    ) -> None:
+        """Write each image to the path of its own. The rest is as for `save`."""
+        if signer is not None and not metadata:
+            raise OptionError("A signature is metadata: sign, or leave the metadata out.")
         for index, (path, record) in enumerate(zip(paths, self.records, strict=True)):
-            write_image(path, self.picture(index), record, overwrite)
+            seal = None if signer is None else functools.partial(signer.sign, record=record, picture=self.fit.picture)
+            write_image(path, self.picture(index), record if metadata else None, overwrite, seal)
 
-    def sheet(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write a PNG of everything rendered, strength by seed, labelled. Raises OutputError."""
+    def sheet(self, path: str | os.PathLike[str], overwrite: bool = False, metadata: bool = True) -> None:
+        """Write a PNG of everything rendered, strength by seed, labelled. metadata: as for `save`.
+
+        Raises OutputError.
+        """
         page = contact_sheet(
             [*self.sweep, *self.chosen],
             self.fit.frame.to_model(self.fit.picture)[0],
@@ -167,12 +190,12 @@ class Edited:
             self._strength_name,
             chosen=self.chosen[0] if len(self.chosen) == 1 else None,
         )
-        write_sheet(path, page, overwrite)
+        write_sheet(path, page, overwrite, self._declaration(metadata))
 
-    def animate(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    def animate(self, path: str | os.PathLike[str], overwrite: bool = False, metadata: bool = True) -> None:
         """Write a GIF or WebP that moves through the strengths of the first seed, at most 512 pixels a side.
 
-        Raises OptionError when fewer than two strengths were rendered, and OutputError.
+        metadata: as for `save`. Raises OptionError when fewer than two strengths were rendered, and OutputError.
         """
         result = self.results[0]
         by_strength = {candidate.strength: candidate for candidate in (*result.sweep, *result.chosen)}
@@ -183,7 +206,10 @@ class Edited:
             picture = self._full_size(by_strength[strength], result, plain=self.records[0].plain).to_pil()
             picture.thumbnail((ANIMATION_SIDE, ANIMATION_SIDE))
             frames.append(picture)
-        write_sweep(path, frames, overwrite=overwrite)
+        write_sweep(path, frames, overwrite=overwrite, declaration=self._declaration(metadata))
+
+    def _declaration(self, metadata: bool) -> Declaration | None:
+        return self.records[0].declaration() if metadata else None
 
     @property
     def _strength_name(self) -> str:

@@ -7,35 +7,42 @@ image does both. Whatever decides the pixels goes into a record, from which `red
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from imagic import _records
-from imagic._asked import Strength, edit_options, split_options, target_values
+from imagic._asked import Strength, edit_options, fit_request, split_options, target_values
+from imagic._cache import Cache
+from imagic._export import export
+from imagic._fitting import fit_state
 from imagic._masking import Masking, MaskSource, masking, search_mask, works_within_masks
 from imagic._models import DEFAULT_MODEL, Model, load_model, loaded, text_warnings
+from imagic._progress import OnProgress, finish, with_previews
 from imagic._results import Edited, Fit, output_paths
 from imagic.core import registry
 from imagic.core.errors import ModelError, OptionError, TextError
 from imagic.core.frame import Box, Frame
 from imagic.core.images import Picture, Source, as_picture
 from imagic.core.masks import Mask, as_mask
+from imagic.core.memory import with_less_memory
 from imagic.core.options import build_options, preset_values
 from imagic.core.provenance import Record
 from imagic.core.seeds import SEED_LIMIT
 from imagic.core.text_mask import EMPTY, MaskOptions
-from imagic.core.types import Backbone, EditResult, FitRequest, Method, Progress
+from imagic.core.types import Backbone, EditResult, FitRequest, Method
 
 __all__ = [
     "DEFAULT_METHOD",
     "DEFAULT_MODEL",
+    "Cache",
     "Edited",
     "Fit",
     "check_text",
     "edit",
     "edit_options",
+    "export",
     "find_mask",
     "finish",
     "fit",
@@ -45,11 +52,9 @@ __all__ = [
     "redo",
     "split_options",
     "text_warnings",
+    "with_previews",
     "works_within_masks",
 ]
-
-OnProgress: TypeAlias = Callable[[Progress], None]
-T = TypeVar("T")
 
 DEFAULT_METHOD = "imagic"
 LONGEST_TEXT = 2_000  # characters; a model reads a few hundred, and a record must hold them all
@@ -66,14 +71,18 @@ def fit(
     seed: int = 0,
     crop: tuple[int, int, int, int] | None = None,
     options: Mapping[str, Any] | None = None,
+    cache: Cache | None = None,
     on_progress: OnProgress | None = None,
 ) -> Fit:
     """Learn an image, so that it can be edited towards a text.
 
     image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4).
-    text: what the result shows. source_text: what the input shows; the fit then serves other texts too.
+    text: what the result shows, or for a method that follows instructions what to do. source_text: what the input
+    shows; the fit then serves other texts too.
     preset: one of the method's, "" for its defaults. options: its fit options by name, over the preset's.
     crop: the part to edit (left, top, width, height), in pixels.
+    cache: how the fit is kept, also while it runs; None keeps nothing.
+    on_progress: called at each step; it may raise, such as core.errors.Cancelled, to end the work there.
     Raises an ImagicError: ImageError, TextError, OptionError, ModelError or AbilityError.
     """
     editor = registry.method(method)
@@ -89,8 +98,8 @@ def fit(
     backbone = loaded(model)
     box = None if crop is None else Box(*crop)
     frame = Frame.fit(picture, backbone.image_size, backbone.size_multiple, box)
-    request = FitRequest(frame.to_model(picture), text, source_text, seed=seed)
-    return _fit(editor, chosen, request, picture, frame, backbone, preset, on_progress)
+    request = fit_request(editor, frame.to_model(picture), text, source_text, seed)
+    return _fit(editor, chosen, request, picture, frame, backbone, preset, cache, on_progress)
 
 
 def edit(
@@ -109,6 +118,7 @@ def edit(
     preset: str | None = None,
     source_text: str | None = None,
     crop: tuple[int, int, int, int] | None = None,
+    cache: Cache | None = None,
     on_progress: OnProgress | None = None,
 ) -> Edited:
     """Edit an image as a text says.
@@ -122,10 +132,11 @@ def edit(
     mask: where the picture may change: an image of any size, white = may change, or "auto", which finds it by the texts
     as DiffEdit does; outside it the input's pixels stay.
     options: the method's options by name, of fitting and editing, and those of masks (core.text_mask.MaskOptions).
-    model, method, preset, source_text, crop: as for `fit`; not with a Fit.
+    model, method, preset, source_text, crop, cache: as for `fit`; not with a Fit. on_progress: as for `fit`.
     Raises an ImagicError as `fit`, before any work where it can.
     """
-    of_fit = {"model": model, "method": method, "preset": preset, "source_text": source_text, "crop": crop}
+    of_fit: dict[str, Any] = {"model": model, "method": method, "preset": preset}
+    of_fit |= {"source_text": source_text, "crop": crop, "cache": cache}
     asked = [name for name, value in of_fit.items() if value is not None]
     if isinstance(image, Fit) and asked:
         raise OptionError(f"A fit has its {', '.join(asked)} already: leave that out, or fit again.")
@@ -155,6 +166,7 @@ def edit(
             seed=seed,
             crop=crop,
             options=fit_values,
+            cache=cache,
             on_progress=on_progress,
         )
     return _edit(image, editor, chosen, text or image.record.target_text, seeds, plain, masked, on_progress)
@@ -197,12 +209,13 @@ def redo(
     *,
     mask: Source | Mask | None = None,
     model: Model | None = None,
+    cache: Cache | None = None,
     on_progress: OnProgress | None = None,
 ) -> Edited:
     """Make an image again from its record (core.provenance.read_record) and the original input.
 
     On one machine with the same versions the pixels are the same; where a version differs, a warning says so.
-    mask: the one that was given, if one was. model: None loads the one that the record names.
+    mask: the one that was given, if one was. model: None loads the one that the record names. cache: as for `fit`.
     Raises ImageError for another input or mask, ModelError for another model.
     """
     picture = as_picture(image)
@@ -218,8 +231,8 @@ def redo(
     if backbone.fingerprint != record.model_fingerprint:
         raise ModelError(f"This is not the model '{record.model}' that made the image; name the folder of that one.")
     frame = record.frame()
-    request = FitRequest(frame.to_model(picture), record.target_text, record.source_text, seed=record.fit_seed)
-    fitted = _fit(editor, fit_options, request, picture, frame, backbone, record.preset, on_progress)
+    request = fit_request(editor, frame.to_model(picture), record.target_text, record.source_text, record.fit_seed)
+    fitted = _fit(editor, fit_options, request, picture, frame, backbone, record.preset, cache, on_progress)
     text, seeds = record.target_text, (record.seed,)
     edited = _edit(fitted, editor, edit_options, text, seeds, record.plain, masked, on_progress)
     # Strengths that were asked for together are rendered together again, since rounding may depend on the batch.
@@ -241,12 +254,18 @@ def _fit(
     frame: Frame,
     backbone: Backbone,
     preset: str,
+    cache: Cache | None,
     on_progress: OnProgress | None,
 ) -> Fit:
     registry.check_abilities(editor, backbone)
-    record = _records.of_fit(editor.name, request, picture, frame, backbone, preset, options)
-    state = finish(editor.fit(backbone, request, options), on_progress)
-    return Fit(picture, frame, _records.attach(state, record), backbone, record)
+
+    def attempt(chosen: Any) -> Fit:
+        record = _records.of_fit(editor.name, request, picture, frame, backbone, preset, chosen)
+        state = fit_state(editor, backbone, request, chosen, cache, on_progress)
+        return Fit(picture, frame, _records.attach(state, record), backbone, record)
+
+    made, notes = with_less_memory(attempt, options, "max_pairs")
+    return dataclasses.replace(made, notes=notes)
 
 
 def _edit(
@@ -261,27 +280,31 @@ def _edit(
 ) -> Edited:
     backbone, source_text = fitted.backbone, fitted.record.source_text
     state = fitted.state if masked is None else masked.into(fitted.state, fitted.frame)
+
     # One call per seed: an image is then laid over the reconstruction of its own seed, and no other seed of the batch
     # has a part in its rounding, so that it can be made again alone.
-    results: list[EditResult] = []
-    for seed in seeds:
-        label = f"seed {seed}: " if len(seeds) > 1 else ""
-        result = finish(editor.edit(backbone, state, options, [seed]), on_progress, label)
-        if masked is not None:
-            image = fitted.frame.to_model(fitted.picture)
-            search = masked.onto(result, backbone, image, text, source_text, seed)
-            result = finish(search, on_progress, label)
-        results.append(result)
-    facts = {} if masked is None else masked.facts()
-    records = [
-        _records.of_image(fitted.record, candidate, options, text, plain, facts)
-        for result in results
-        for candidate in result.chosen
-    ]
-    new_text = () if text == fitted.record.target_text else text_warnings(fitted.backbone, text)
+    def attempt(chosen: Any) -> tuple[list[EditResult], list[Record]]:
+        results: list[EditResult] = []
+        for seed in seeds:
+            label = f"seed {seed}: " if len(seeds) > 1 else ""
+            result = finish(editor.edit(backbone, state, chosen, [seed]), on_progress, label)
+            if masked is not None:
+                image = fitted.frame.to_model(fitted.picture)
+                search = masked.onto(result, backbone, image, text, source_text, seed)
+                result = finish(search, on_progress, label)
+            results.append(result)
+        facts = {} if masked is None else masked.facts()
+        return results, [
+            _records.of_image(fitted.record, candidate, chosen, text, plain, facts)
+            for result in results
+            for candidate in result.chosen
+        ]
+
+    (results, records), less = with_less_memory(attempt, options, "max_batch")
+    new_text = () if text == fitted.record.target_text else text_warnings(backbone, text, editor.name)
     own = [sentence for result in results for sentence in result.warnings]
     notes = () if masked is None or masked.given is None else masked.given.notes
-    sentences = [*fitted.warnings, *notes, *new_text, *own, *_same_for_all_seeds(results)]
+    sentences = [*fitted.warnings, *less, *notes, *new_text, *own, *_same_for_all_seeds(results)]
     return Edited(fitted, tuple(results), tuple(records), tuple(dict.fromkeys(sentences)), masked)
 
 
@@ -290,23 +313,6 @@ def _same_for_all_seeds(results: Sequence[EditResult]) -> tuple[str, ...]:
     if not others or not all(torch.equal(a, b) for images in others for a, b in zip(first, images, strict=True)):
         return ()
     return ("All seeds gave the same picture, since the method draws no noise here: ask for one seed.",)
-
-
-def finish(work: Generator[Progress, None, T], on_progress: OnProgress | None = None, label: str = "") -> T:
-    """The result of a computation that yields its progress, which is reported with `label` before each stage.
-
-    Whatever happens, also in the callback, the computation is closed, so that it restores what it changed at once.
-    """
-    try:
-        while True:
-            progress = next(work)
-            if on_progress is not None:
-                on_progress(dataclasses.replace(progress, stage=label + progress.stage))
-    except StopIteration as finished:
-        result: T = finished.value
-        return result
-    finally:
-        work.close()
 
 
 def _seeds(seed: int, count: int) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import torch
 from diffusers import FluxPipeline
 from torch import Tensor
 
+from imagic.backbones.deepfloyd import DeepFloydBackbone
 from imagic.backbones.flux import FluxBackbone
 from imagic.backbones.stable_diffusion_3 import StableDiffusion3Backbone
 from imagic.backbones.stable_diffusion_xl import StableDiffusionXLBackbone
@@ -24,25 +25,29 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """build: a new pipeline, always with the same weights. kind: the backbone's class. call: further arguments of the
-    pipeline's call, for two texts. distilled: takes the guidance scale as an input."""
+    """build: a new pipeline, always with the same weights, of 16 px pictures. kind: the backbone's class. call: further
+    arguments of the pipeline's call, for two texts. distilled: takes the guidance scale as an input. shape: of a
+    latent. multiple: of the sides of its pictures. t5_length: what a T5 in it reads, which limits a text."""
 
     name: str
     build: Callable[..., Any]
     kind: type
     call: dict[str, Any] = field(default_factory=dict)
     distilled: bool = False
+    shape: tuple[int, int, int] = (4, 8, 8)
+    multiple: int = 4
+    t5_length: int = 0
 
     @property
     def t5(self) -> dict[str, int]:
-        """What says to the pipeline how much the tiny T5 reads."""
-        return {"max_sequence_length": tiny.T5_LENGTH} if self.name in ("sd3", "flux", "flux-undistilled") else {}
+        """What says to the pipeline how much the tiny T5 reads; IF's reads as much as it always does."""
+        return {"max_sequence_length": self.t5_length} if self.t5_length and self.name != "if" else {}
 
     def backbone(self, pipeline: Any = None, **placement: Any) -> Any:
         return self.kind.from_pipeline(pipeline or self.build(), name="tiny", **placement)
 
     def network(self, pipeline: Any) -> Any:
-        return pipeline.unet if self.name == "sdxl" else pipeline.transformer
+        return pipeline.unet if self.name in ("sdxl", "if") else pipeline.transformer
 
     def pack(self, z: Tensor) -> Tensor:
         """Latents as the family's pipeline takes them."""
@@ -51,9 +56,11 @@ class Family:
     def unpack(self, z: Tensor) -> Tensor:
         return FluxPipeline._unpack_latents(z, 16, 16, 2) if self.kind is FluxBackbone else z
 
-    def run(self, pipeline: Any, texts: list[str], z: Tensor, scale: float, output: str) -> Tensor:
+    def run(self, pipeline: Any, texts: list[str] | None, z: Tensor, scale: float, output: str) -> Tensor:
         """The pipeline's result in ten steps from the noise z, as latents or as an image."""
         pipeline.set_progress_bar_config(disable=True)
+        if self.kind is DeepFloydBackbone:
+            return self._run_pixels(pipeline, texts, z, scale, output)
         result = pipeline(
             texts,
             latents=self.pack(z),
@@ -67,9 +74,19 @@ class Family:
         ).images
         return self.unpack(result) if output == "latent" else result
 
+    def _run_pixels(self, pipeline: Any, texts: list[str] | None, z: Tensor, scale: float, output: str) -> Tensor:
+        pipeline.prepare_intermediate_images = lambda *_: z
+        image: Tensor = pipeline(
+            texts, num_inference_steps=10, guidance_scale=scale, output_type="pt", clean_caption=False, **self.call
+        ).images
+        return image if output == "latent" else (image / 2 + 0.5).clamp(0, 1)
+
     def raw(self, pipeline: Any, z: Tensor, timestep: Tensor, texts: list[str], guidance: float = 1.0) -> Tensor:
         """The network's output for the pipeline's own encoding of the texts."""
         with torch.no_grad():
+            if self.kind is DeepFloydBackbone:
+                sequence, _ = pipeline.encode_prompt(texts, do_classifier_free_guidance=False)
+                return pipeline.unet(z, timestep, sequence).sample[:, :3]
             if self.kind is StableDiffusionXLBackbone:
                 sequence, _, pooled, _ = pipeline.encode_prompt(texts, do_classifier_free_guidance=False)
                 side = [2 * z.shape[-2], 2 * z.shape[-1]]
@@ -98,14 +115,16 @@ class Family:
 
 FAMILIES = [
     Family("sdxl", tiny.build_sdxl, StableDiffusionXLBackbone),
-    Family("sd3", tiny.build_sd3, StableDiffusion3Backbone),
+    Family("if", tiny.build_if, DeepFloydBackbone, shape=(3, 16, 16), multiple=2, t5_length=77),
+    Family("sd3", tiny.build_sd3, StableDiffusion3Backbone, t5_length=tiny.T5_LENGTH),
     Family("sd3-without-t5", lambda **changes: tiny.build_sd3(t5=False, **changes), StableDiffusion3Backbone),
-    Family("flux", tiny.build_flux, FluxBackbone, distilled=True),
+    Family("flux", tiny.build_flux, FluxBackbone, distilled=True, t5_length=tiny.T5_LENGTH),
     Family(
         "flux-undistilled",
         lambda **changes: tiny.build_flux(guidance_embeds=False, **changes),
         FluxBackbone,
         {"negative_prompt": ["", ""], "true_cfg_scale": 5.0},
+        t5_length=tiny.T5_LENGTH,
     ),
 ]
 

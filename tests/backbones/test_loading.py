@@ -50,9 +50,10 @@ def test_a_revision_of_what_is_here_is_refused(make_pipeline: MakePipeline, tmp_
             loading.load(name, revision="main")
 
 
-def test_every_alias_names_one_model() -> None:
+def test_every_alias_names_a_model_or_a_cascade() -> None:
     assert not loading.ALIASES.keys() & loading.BUNDLED.keys()
-    assert all(model_id.count("/") == 1 for model_id in loading.ALIASES.values())
+    ids = [model_id for name in loading.ALIASES.values() for model_id in name.split("+")]
+    assert all(model_id.count("/") == 1 for model_id in ids)
 
 
 def test_an_alias_is_a_folder_of_the_package(

@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, EDMDPMSolverMultistepScheduler, EulerDiscre
 
 from imagic.backbones.vp import VPGrid
 from imagic.core.errors import ModelError
-from imagic.core.noise import Prediction
+from imagic.core.noise import Bound, Prediction
 
 
 def test_noise_of_edm_is_refused_however_it_was_read(tmp_path: Path) -> None:
@@ -34,3 +34,14 @@ def test_the_scheduler_of_sdxl_is_read_as_it_is_published(tmp_path: Path) -> Non
     schedule = grid.schedule(10)
     ratio = (schedule.sigma / schedule.alpha)[:-1].float()
     assert ratio.tolist() == pytest.approx(scheduler.sigmas[:-1].tolist(), rel=1e-4)
+
+
+def test_pixels_are_bounded_as_the_config_says_and_latents_never() -> None:
+    for settings, bound in (
+        ({"clip_sample": False}, None),
+        ({"clip_sample": True, "clip_sample_range": 2.0}, Bound(2.0)),
+        ({"thresholding": True, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.95}, Bound(1.5, 0.95)),
+    ):
+        scheduler = DDIMScheduler(**settings)
+        assert VPGrid("if", scheduler, pixels=True).schedule(3).bound == bound
+        assert VPGrid("sd", scheduler).schedule(3).bound is None

@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    IFPipeline,
+    IFSuperResolutionPipeline,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
@@ -174,3 +178,75 @@ def build_flux(*, guidance_embeds: bool = True, **scheduler: Any) -> FluxPipelin
         )
     pipeline.default_sample_size = 8
     return pipeline
+
+
+def build_if_scheduler(**changes: Any) -> DDIMScheduler:
+    """IF's noise, for pipelines to take DDIM's steps in; its checkpoints come with DDPM's, which draw more of it."""
+    settings = {
+        "beta_schedule": "squaredcos_cap_v2",
+        "thresholding": True,
+        "dynamic_thresholding_ratio": 0.95,
+        "sample_max_value": 1.5,
+    }
+    written = DDPMScheduler(**{**settings, "variance_type": "learned_range", **changes})
+    return DDIMScheduler.from_config({**written.config, "variance_type": "fixed_small"})
+
+
+def build_if_unet(side: int, **changes: Any) -> UNet2DConditionModel:
+    """In IF's layout: text by its own projection and pooling, keys and values of the text beside those of the image."""
+    settings = {
+        "sample_size": side,
+        "in_channels": 3,
+        "out_channels": 6,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+        "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "cross_attention_dim": 32,
+        "encoder_hid_dim": 16,
+        "attention_head_dim": 4,
+        "addition_embed_type": "text",
+        "addition_embed_type_num_heads": 2,
+        "cross_attention_norm": "group_norm",
+        "resnet_time_scale_shift": "scale_shift",
+        "act_fn": "gelu",
+    }
+    return UNet2DConditionModel(**{**settings, **changes}).eval()
+
+
+def build_if(side: int = 16, **scheduler: Any) -> IFPipeline:
+    """The base, which makes pictures of this side."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return IFPipeline(
+            tokenizer=build_t5_tokenizer(77),  # as much as the pipeline pads every text to
+            text_encoder=build_t5(16),
+            unet=build_if_unet(side),
+            scheduler=build_if_scheduler(**scheduler),
+            safety_checker=None,
+            feature_extractor=None,
+            watermarker=None,
+            requires_safety_checker=False,
+        )
+
+
+def build_if_upper(side: int, **parts: Any) -> IFSuperResolutionPipeline:
+    """A super-resolution stage that makes pictures of this side. Unless given, it has no text encoder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(side)
+        own = {
+            "tokenizer": None,
+            "text_encoder": None,
+            "unet": build_if_unet(side, in_channels=6, class_embed_type="timestep"),
+            "scheduler": build_if_scheduler(sample_max_value=1.0),
+            "image_noising_scheduler": DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        }
+        return IFSuperResolutionPipeline(
+            **{**own, **parts},
+            safety_checker=None,
+            feature_extractor=None,
+            watermarker=None,
+            requires_safety_checker=False,
+        )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import typer
@@ -16,7 +13,7 @@ from typer.testing import CliRunner
 import imagic
 from imagic.cli.app import OneSentence, app
 from imagic.core.errors import OptionError
-from tests.cli.conftest import TINY_EDIT, Run
+from tests.cli.conftest import Run
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL")
 IMPORTS = (
@@ -85,20 +82,12 @@ def test_errors_that_can_be_mended_are_a_sentence_and_bugs_keep_their_traceback(
     assert app.pretty_exceptions_enable is False
 
 
-def test_ctrl_c_stops_a_fit_with_exit_code_130_and_leaves_no_file(
-    model_folder: Path, picture: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "imagic.cli", "edit", str(picture), "a dog", "--model", str(model_folder)]
-    command += ["--set", "embedding_steps=100000", *TINY_EDIT]
-    before = sorted(tmp_path.iterdir())
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        assert any("embedding" in line for line in lines)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert stdout == ""
-    assert "Traceback" not in stderr
-    assert sorted(tmp_path.iterdir()) == before
+def test_ctrl_c_and_errors_are_shown_with_what_is_kept() -> None:
+    for error, code, first in (
+        (OptionError("Choose another."), 1, "Error: Choose another.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ):
+        error.add_note("It is kept.")
+        done = CliRunner().invoke(program(error), ["fail"])
+        assert (done.exit_code, done.stdout) == (code, "")
+        assert done.stderr.startswith(f"{first}It is kept.\n")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagic.core.encoder import Encoder
 from imagic.core.images import to_rgb
 from imagic.core.types import Progress
 from imagic.menagerie.render import render
@@ -17,6 +18,7 @@ from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.score import Score
 from imagic.menagerie.training.loop import Report
 from tests.cli.conftest import Run
+from tests.metrics.tiny import clip_folder
 
 
 def test_scenes_are_drawn_row_by_row(run: Run, tmp_path: Path) -> None:
@@ -80,6 +82,28 @@ def test_scores_are_printed_for_each_guidance(
         ("generations at 2", 0.5, 300),
         ("generations at 4", 0.5, 300),
     ]
+
+
+def test_the_clip_is_scored_apart(
+    run: Run, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("clip")
+    clip_folder(folder)
+
+    def score_clip(encoder: Encoder, count: int) -> Generator[Progress, None, list[Score]]:
+        yield Progress("held-out scenes", count, count)
+        return [Score(f"retrieval of {encoder.name}", "all", 0.25, count)]
+
+    monkeypatch.setattr("imagic.menagerie.retrieval.score_clip", score_clip)
+    done = run("menagerie", "score", "clip", "--clip", folder, "--count", "200")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == f"| retrieval of {folder} | 25.0 % | 200 |"
+    for wrong in (("clip", "--clip", folder, "--count", "150"), ("ears",)):
+        refused = run("menagerie", "score", *wrong)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+    missing = run("menagerie", "score", "clip", "--clip", folder / "nowhere", "--count", "100")
+    assert missing.exit_code == 1
+    assert "There is no folder" in missing.stderr
 
 
 def test_an_unknown_part_or_preset_is_refused(run: Run, tmp_path: Path) -> None:

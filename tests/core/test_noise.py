@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from imagic.core.noise import NoiseLevels, Prediction, add_noise, to_x0_eps, training_target
+from imagic.core.noise import Bound, NoiseLevels, Prediction, add_noise, to_x0_eps, training_target
 from tests.core.fakes import flow_levels, vp_levels
 
 
@@ -52,3 +52,21 @@ def test_levels_can_be_cut() -> None:
     cut = vp_levels()[10:20]
     assert len(cut) == 10
     assert cut.timestep[0] == 10
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.2, 5.0])
+def test_a_bound_equals_diffusers_thresholding(scale: float) -> None:
+    """Below 1 nothing happens but cutting; between 1 and the limit a picture's own quantile counts; then the limit."""
+    x0 = scale * torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x0[1] *= 2
+    config = {"dynamic_thresholding_ratio": 0.9, "sample_max_value": 2.5}
+    expected = DDIMScheduler(thresholding=True, **config)._threshold_sample(x0)
+    assert torch.allclose(Bound(2.5, 0.9)(x0), expected, atol=1e-7)
+    assert torch.equal(Bound(0.7)(x0), x0.clamp(-0.7, 0.7))
+
+
+def test_a_part_of_a_bounded_grid_is_bounded() -> None:
+    levels = vp_levels(10)
+    bounded = NoiseLevels(levels.alpha, levels.sigma, levels.timestep, bound=Bound(1.0))
+    assert bounded[2:5].bound == Bound(1.0)
+    assert levels[2:5].bound is None

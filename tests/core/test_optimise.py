@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from imagic.core.checkpoint import Checkpoint
 from imagic.core.errors import OptionError
 from imagic.core.optimise import Rated, minimise
 
@@ -57,3 +61,92 @@ def test_a_loss_that_is_no_number_stops_it(bad: float) -> None:
         list(minimise(objective, [Rated([x], 0.1)], 3))
     assert x.grad is None
     assert x.item() == pytest.approx(0.9)
+
+
+def test_parts_of_a_loss_add_up_and_each_graph_is_gone_before_the_next() -> None:
+    a = torch.tensor([2.0, -1.0], requires_grad=True)
+    alive: list[weakref.ref[Tensor]] = []
+
+    def parts(_: int) -> Iterator[Tensor]:
+        for value in a:
+            assert all(part() is None for part in alive)
+            part = value**2 / 2
+            alive.append(weakref.ref(part))
+            yield part
+            del part
+
+    whole = torch.tensor([2.0, -1.0], requires_grad=True)
+    losses = list(minimise(parts, [Rated([a], 0.1)], 4))
+    assert losses == pytest.approx(list(minimise(lambda _: (whole**2).sum() / 2, [Rated([whole], 0.1)], 4)))
+    assert torch.equal(a, whole)
+
+
+@pytest.mark.parametrize("kill", range(1, 6))
+def test_a_stage_goes_on_bit_for_bit(tmp_path: Path, kill: int) -> None:
+    """Ended after any step, by whatever, and gone on with in another process: the same numbers."""
+
+    def run(checkpoint: Checkpoint, steps: int) -> tuple[list[float], Tensor]:
+        x = torch.linspace(-1, 2, 7).requires_grad_()
+        stage = checkpoint.stage("a")
+        noise = torch.Generator().manual_seed(3)
+        if stage.step:
+            noise.set_state(stage.tensors["noise"])
+        losses = []
+
+        def objective(_: int) -> Tensor:
+            return ((x - torch.randn(7, generator=noise)) ** 2).sum()
+
+        for loss in minimise(objective, [Rated([x], 0.1)], 6, stage=stage):
+            losses.append(loss)
+            stage.reached(stage.step + 1, {"noise": noise.get_state()}, finished=stage.step == 5)
+            if len(losses) == steps:
+                break
+        return losses, x.detach()
+
+    path = tmp_path / "a.safetensors"
+    losses, x = run(Checkpoint(), 6)
+    first, _ = run(Checkpoint(path, "k", seconds=0, clock=lambda: 0.0), kill)
+    rest, again = run(Checkpoint(path, "k"), 6)
+    assert first + rest == losses
+    assert torch.equal(again, x)
+
+
+def test_a_finished_stage_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    x = torch.ones(1, requires_grad=True)
+    kept = Checkpoint(path, "k", seconds=0)
+    stage = kept.stage("a")
+    for _ in minimise(lambda _: (x * x).sum(), [Rated([x], 0.1)], 9, stage=stage):
+        stage.reached(1, finished=True)  # stopped early, at the first of nine
+        break
+    kept.save()
+    other = torch.zeros(1, requires_grad=True)
+    assert list(minimise(lambda _: other.sum(), [Rated([other], 0.1)], 9, stage=Checkpoint(path, "k").stage("a"))) == []
+    assert torch.equal(other, x)
+
+
+def test_divergence_says_where() -> None:
+    x = torch.ones(1, requires_grad=True)
+    stage = Checkpoint().stage("network")
+    with pytest.raises(OptionError, match="The stage 'network' diverged at step 1 of 3"):
+        list(minimise(lambda _: (x * math.nan).sum(), [Rated([x], 0.1)], 3, stage=stage))
+
+
+def test_an_update_that_is_cut_short_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.ones(2, requires_grad=True)
+    kept = Checkpoint(tmp_path / "a.safetensors", "k", seconds=1e9)
+    stage = kept.stage("a")
+    loop = minimise(lambda _: (x * x).sum(), [Rated([x], 0.1)], 3, stage=stage)
+    next(loop)
+    stage.reached(1)
+
+    def half(*_: object) -> None:
+        with torch.no_grad():
+            x[0] += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.Adam, "step", half)
+    with pytest.raises(KeyboardInterrupt):
+        next(loop)
+    assert kept.save() is False
+    assert not list(tmp_path.iterdir())

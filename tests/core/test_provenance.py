@@ -237,6 +237,19 @@ def test_model_names_lose_their_folders(tmp_path: Path, monkeypatch: pytest.Monk
         assert record(model=kept).model == kept
 
 
+def test_a_cascade_is_named_by_its_stages(tmp_path: Path) -> None:
+    for name, kept in (
+        ("owner/base+owner/upper", "owner/base+owner/upper"),
+        (f"{tmp_path}/base+{tmp_path}/upper", "base+upper"),
+        (f"owner/base+{tmp_path}/upper", "owner/base+upper"),
+    ):
+        assert portable_model_name(name) == kept
+        assert record(model=kept).model == kept
+    (tmp_path / "one+two").mkdir()
+    assert portable_model_name(str(tmp_path / "one+two")) == "one+two"
+    assert portable_model_name(f"{tmp_path}/a+") == "a+"
+
+
 def test_no_path_reaches_the_file(tmp_path: Path) -> None:
     for name in ("out.png", "out.jpg", "out.webp"):
         write_image(tmp_path / name, picture(), record(fit_options=portable({"clip": tmp_path / "clip"})))

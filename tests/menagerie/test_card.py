@@ -14,6 +14,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from imagic.core.errors import ModelError, OptionError
 from imagic.menagerie.card import FILE, TrainingRun, read_runs, read_scores, write_card
+from imagic.menagerie.retrieval import CHANCE, FINDS_PICTURE
 from imagic.menagerie.score import PSNR, READS, Score
 
 SCORES = [
@@ -97,6 +98,22 @@ def test_what_was_not_measured_is_absent(weights: Path) -> None:
     assert figures(content) <= {"1.25", "2.00", "3.25", "128", "30", "2.0"}
     assert "## Limits" in content
     assert "## Bias" in content
+
+
+def test_what_lies_beside_the_model_is_told_where_it_is(weights: Path) -> None:
+    names = ("small CLIP", "follows instructions")
+    assert not any(name in written(weights) for name in names)
+    for part, name in zip(("clip", "model/instruct"), names, strict=True):
+        (weights / part).mkdir()
+        (weights / part / "a.safetensors").write_bytes(bytes(1_000_000))
+        assert name in written(weights)
+    content = written(weights, [Score(FINDS_PICTURE, "all", 0.75, 300), Score(CHANCE, "all", 0.125, 300)])
+    assert f"| {FINDS_PICTURE} | 75.0 % | 300 |\n| {CHANCE} | 12.5 % | 300 |" in content
+    front = yaml.safe_load(content.split("---\n")[1])
+    _, results = model_index_to_eval_results(front["model-index"])
+    assert [(each.metric_type, each.metric_name, each.metric_value) for each in results] == [
+        ("accuracy", FINDS_PICTURE, 0.75)
+    ]
 
 
 def test_an_earlier_card_is_replaced(weights: Path) -> None:

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from imagic.backbones.instruction import ADAPTER, read_editor
 from imagic.backbones.loading import load
+from imagic.core.encoder import open_encoder
 from imagic.core.errors import ModelError, OptionError
+from imagic.core.types import Ability
 from imagic.menagerie import judge
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import FILE, load_judge
 from imagic.menagerie.train import PARTS, PRESETS, begin_with, train
-from imagic.menagerie.training import diffusion, loop, vae
+from imagic.menagerie.training import clip, diffusion, instruct, loop, vae
+from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
+from imagic.menagerie.training.instruct import InstructTask
 from imagic.menagerie.training.judging import JudgeTask, picture_store
-from imagic.menagerie.training.latents import latent_store
+from imagic.menagerie.training.latents import encode, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Task
+from imagic.menagerie.training.pairs import latent_pairs, pair, picture_pairs
 from imagic.menagerie.training.vae import VaeTask, build_vae, round_trip
 from imagic.menagerie.training.world import draw, scenes_of
 from tests.menagerie import tiny
@@ -42,7 +50,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diffusion, "UNET", tiny.UNET)
     monkeypatch.setattr(diffusion, "TEXT_WIDTH", tiny.TEXT_WIDTH)
     monkeypatch.setattr(vae, "whiten", lambda vae, device: None)
-    for task in (VaeTask, DecoderTask, JudgeTask, DiffusionTask):
+    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    monkeypatch.setattr(clip, "VISION", {**layers, "patch_size": 32})
+    monkeypatch.setattr(clip, "TEXT", layers)
+    monkeypatch.setattr(instruct, "RANK", 2)
+    for task in (VaeTask, DecoderTask, JudgeTask, ClipTask, DiffusionTask, InstructTask):
         monkeypatch.setattr(task, "sheet", lambda self, networks: Image.new("RGB", (2, 2)))
 
 
@@ -55,6 +67,15 @@ def make(part: str, seed: int) -> Task:
             return DecoderTask(tiny.tiny_vae())
         case "judge":
             return JudgeTask(picture_store(reuse=2, seed=0, shard=4), calibration=2)
+        case "clip":
+            return ClipTask(picture_pairs(reuse=2, seed=0, shard=4))
+        case "instruct":
+            autoencoder = tiny.tiny_vae()
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # the model that it is trained on is one
+                base = DiffusionTask(autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=1))
+            pairs = latent_pairs(autoencoder, "f" * 64, reuse=2, seed=0, shard=6)
+            return InstructTask(base.pipeline(base.networks()), pairs)
         case _:
             autoencoder = tiny.tiny_vae()
             return DiffusionTask(autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=12))
@@ -62,7 +83,8 @@ def make(part: str, seed: int) -> Task:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_real_tasks_go_on_identically(small: None, tmp_path: Path, part: str) -> None:
-    plan = Plan(steps=10, batch=3, learning_rate=1e-3, warmup=2, ema=0.5, checkpoint_seconds=0)
+    batch = 4 if part == "clip" else 3  # whole pairs, whole trios
+    plan = Plan(steps=10, batch=batch, learning_rate=1e-3, warmup=2, ema=0.5, checkpoint_seconds=0)
     list(loop.train(make(part, 0), plan, tmp_path / "whole"))
     stopped = loop.train(make(part, 0), plan, tmp_path / "stopped")
     list(islice(stopped, 3))
@@ -118,17 +140,47 @@ def test_latents_need_an_autoencoder(tmp_path: Path, monkeypatch: pytest.MonkeyP
             next(train(part, "smoke", tmp_path))
 
 
+def test_the_editor_needs_a_diffusion_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagic.menagerie.train.WEIGHTS", tmp_path / "nothing")
+    with pytest.raises(ModelError, match="run 'imagic menagerie train diffusion' first"):
+        next(train("instruct", "smoke", tmp_path))
+
+
+def test_the_editor_is_trained_on_this_runs_model_in_its_own_latents(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(loop.train(make("diffusion", 0), Plan(steps=1, batch=3, learning_rate=1e-3), tmp_path / "diffusion"))
+    monkeypatch.setattr(instruct, "SHOWN", 1)
+    smoke = PRESETS["smoke"]
+    plans = {"instruct": Plan(steps=1, batch=2, learning_rate=1e-3)}
+    monkeypatch.setitem(PRESETS, "smoke", replace(smoke, plans=plans, shard=4))
+    list(train("instruct", "smoke", tmp_path))
+    base = StableDiffusionPipeline.from_pretrained(tmp_path / "diffusion" / "export", dtype=torch.float32)
+    shutil.copytree(tmp_path / "instruct" / "export", tmp_path / "diffusion" / "export" / ADAPTER.parent)
+    assert read_editor(tmp_path / "diffusion" / "export", base.unet) is not None
+    assert Ability.INSTRUCTION in load(tmp_path / "diffusion" / "export", "cpu").abilities
+    (kept,) = (tmp_path / "latents").glob("edits-*.safetensors")
+    scenes = [scene for number in range(2) for scene in pair(number)]
+    torch.testing.assert_close(load_file(kept)["rows"], encode(base.vae, scenes, "cpu").half(), rtol=0, atol=2e-2)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_presets_plan_every_part_in_whole_trios(preset: str) -> None:
+def test_the_presets_plan_every_part_in_whole_trios_and_pairs(preset: str) -> None:
     plans = PRESETS[preset].plans
     assert set(plans) == set(PARTS)
-    assert plans["judge"].batch % 3 == 0
+    assert plans["judge"].batch % 3 == plans["clip"].batch % 2 == 0
     assert all(plan.warmup < plan.steps for plan in plans.values())
 
 
 def fixed_loss(task: DiffusionTask, networks: dict[str, torch.nn.Module]) -> float:
     """The loss of networks on scenes, captions, times and noise that stay the same."""
     task.unet, task.text_encoder = networks["unet"], networks["text_encoder"]
+    with torch.no_grad():
+        return task.loss(10**6, 24, torch.Generator().manual_seed(0))[1]["loss"]
+
+
+def editor_loss(task: InstructTask) -> float:
+    """The loss of the task's networks on pairs, instructions, times and noise that stay the same."""
     with torch.no_grad():
         return task.loss(10**6, 24, torch.Generator().manual_seed(0))[1]["loss"]
 
@@ -161,6 +213,17 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     chance = sum(1 / len(values) for values in FACTS.values()) / len(FACTS)
     assert sum(right) / len(right) > chance + 0.2
     assert math.isfinite(reader.threshold)
+
+    contrasts = [report.values["contrast"] for report in reports["clip"]]
+    assert contrasts[-1] < contrasts[0] - 0.1
+    encoder = open_encoder(str(tmp_path / "clip" / "export"), torch.device("cpu"))
+    assert encoder.embed_images(images).shape == (24, clip.PROJECTION)
+
+    base = StableDiffusionPipeline.from_pretrained(tmp_path / "diffusion" / "export", dtype=torch.float32)
+    editor = InstructTask(base, latent_pairs(autoencoder, "fixed", reuse=4, seed=1, shard=24))
+    start = editor_loss(editor)
+    tiny.averaged(editor, tmp_path / "instruct" / CHECKPOINT)
+    assert editor_loss(editor) < start - 0.01
 
     torch.manual_seed(0)
     latents = latent_store(autoencoder, "fixed", reuse=4, seed=1, shard=24)

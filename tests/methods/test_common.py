@@ -97,11 +97,13 @@ def test_candidates_stand_seed_by_seed_and_each_strength_is_a_stage() -> None:
             yield LatentProgress("", step, 2, z=z, x0_hat=z)
         return z
 
-    z0 = torch.zeros(1, 1, 1, 1)
-    seen, result = finish(common.render_each(Gaussians(), z0, render, (0.5, 0.2), (3, 1, 2), 2))
+    z0, model = torch.zeros(1, 1, 1, 1), Gaussians()
+    text = model.encode_text(["a"])
+    seen, result = finish(common.render_each(model, z0, render, (0.5, 0.2), (3, 1, 2), 2, text=text))
     assert calls == [(0.5, [3, 1]), (0.5, [2]), (0.2, [3, 1]), (0.2, [2])]
     found = [(candidate.seed, candidate.strength, float(candidate.image)) for candidate in result.chosen]
     assert found == [(3, 0.5, 8), (3, 0.2, 5), (1, 0.5, 6), (1, 0.2, 3), (2, 0.5, 7), (2, 0.2, 4)]
     stages = [(progress.stage, progress.step, progress.total) for progress in seen]
     assert stages == [(f"render at {strength}", step, 4) for strength in (0.5, 0.2) for step in (1, 2, 3, 4)]
-    assert finish(common.render_each(Gaussians(), z0, render, (0.5,), (3,), 2))[0][0].stage == "render"
+    (progress, _), _ = finish(common.render_each(model, z0, render, (0.5,), (3,), 2, text=text))
+    assert progress.stage == "render"

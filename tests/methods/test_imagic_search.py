@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor
 
+from imagic.core.errors import NotAvailable
 from imagic.core.options import build_options
 from imagic.core.types import EditResult, Progress, State
+from imagic.methods import _imagic_search
 from imagic.methods._imagic_options import EditOptions
 from imagic.methods._imagic_render import project
 from imagic.methods.imagic import Imagic
@@ -166,3 +170,43 @@ def test_projection_is_scaled_by_eta() -> None:
     expected = (1 - (1 - 0.6) ** 2, 0.6**2, -0.4)
     assert result.chosen[0].image[:, 0, 0].tolist() == pytest.approx((0, 0, -0.4), abs=1e-4)
     assert result.chosen[1].image[:, 0, 0].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+class Sitting:
+    """An encoder that knows one text and sees the first channel of a picture, as far from the text as 1 is."""
+
+    name = "sitting"
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        assert texts == ["sits"]
+        return torch.tensor([[1.0, 0.0]])
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        angle = (1 - images[:, 0].mean((1, 2))) * torch.pi / 3
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def test_where_asked_a_clip_measures_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text's channel is 1 - (1 - eta)^2, so the cosine runs from 1/2 to 1 and has its knee where we compute it."""
+    opened: list[str] = []
+    monkeypatch.setattr(_imagic_search, "open_encoder", lambda name, device: opened.append(name) or Sitting())
+    _, result = edit(fitted_state(), agreement_by="clip", encoder="some/clip", refine=0, closeness_weight=0.35)
+    assert opened == ["some/clip"]
+    etas = np.linspace(0, 1, 9)
+    cosine = np.cos((1 - etas) ** 2 * np.pi / 3)
+    fits = (cosine - 0.5) / 0.5
+    distance = np.sqrt(((1 - (1 - etas) ** 2) ** 2 + etas**4) / 2)
+    expected = etas[np.argmax(np.where(fits >= 0.5, 0.65 * fits + 0.35 * (1 - distance), -np.inf))]
+    assert [c.scores["agreement"] for c in result.sweep[:-1]] == pytest.approx(20 * cosine, abs=2e-3)
+    assert result.chosen[0].strength == pytest.approx(expected)
+    _, other = edit(fitted_state(), refine=0, closeness_weight=0.35)
+    assert other.sweep[1].scores["agreement"] != pytest.approx(result.sweep[1].scores["agreement"], rel=0.01)
+
+
+def test_without_that_clip_it_says_so_before_any_work() -> None:
+    backbone = Answers()
+    with pytest.raises(NotAvailable, match="no folder 'nowhere'"):
+        edit(fitted_state(), backbone=backbone, agreement_by="clip", encoder="nowhere")
+    assert backbone.calls == []
+    # A strength that is given needs no measure.
+    assert edit(fitted_state(), eta=0.5, agreement_by="clip", encoder="nowhere")[1].chosen

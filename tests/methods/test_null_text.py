@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
 from imagic.core import seeds
+from imagic.core.checkpoint import Checkpoint
 from imagic.core.noise import Prediction
 from imagic.core.options import build_options
 from imagic.core.types import Ability, EditResult, FitRequest, State
@@ -122,7 +123,7 @@ def test_on_gaussian_data_the_tuned_embedding_undoes_guidance(kind: Prediction) 
     z0 = 0.5 * seeds.initial_noise((1, 8, 8), [0]) + 0.8
     options = build_options(NullTextFit, {"guidance_scale": 3.0, "inner_steps": 50, "null_lr": 0.1, "tolerance": 0.0})
     model: Any = ExactModel(vp_levels(), kind)
-    inversion = finish(invert_image(model, z0, grid, text(0.8), text(-0.4), options))[1]
+    inversion = finish(invert_image(model, z0, grid, text(0.8), text(-0.4), options, Checkpoint()))[1]
     assert inversion.errors["untuned"] > 0.5
     assert inversion.errors["tuned"] < 0.05 * inversion.errors["untuned"]
     assert inversion.nulls is not None
@@ -134,7 +135,7 @@ def test_it_is_never_farther_from_the_input_than_without() -> None:
     grid, z0 = vp_levels()[torch.arange(999, -1, -111)], 0.5 * seeds.initial_noise((1, 8, 8), [0]) + 0.8
     options = build_options(NullTextFit, {"guidance_scale": 3.0, "inner_steps": 1, "null_lr": 1.0})
     model: Any = ExactModel(vp_levels(), Prediction.V)
-    inversion = finish(invert_image(model, z0, grid, text(0.8), text(0.8), options))[1]
+    inversion = finish(invert_image(model, z0, grid, text(0.8), text(0.8), options, Checkpoint()))[1]
     assert inversion.errors["tuned"] > 2 * inversion.errors["untuned"]
     assert inversion.nulls is None
 

@@ -3,13 +3,23 @@ import torch
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
+from imagic.core import registry
 from imagic.core.errors import NotAvailable
 from imagic.core.images import to_rgb
+from imagic.core.registry import Group
 from imagic.core.types import Sample
 from imagic.metrics.clip_directional import CLIPDirectional
 from imagic.metrics.clip_image import CLIPImage
 from imagic.metrics.clip_score import CLIPScore
+from imagic.metrics.extractors import CLIPFeatures
+from imagic.metrics.menagerie_clip import (
+    MenagerieCLIPDirectional,
+    MenagerieCLIPFeatures,
+    MenagerieCLIPImage,
+    MenagerieCLIPScore,
+)
 from imagic.metrics.region import Reference
+from imagic.metrics.weights import SHIPPED, build, identity
 from tests.conftest import TEXT_LENGTH
 from tests.metrics.tiny import SIDE, clip_folder, prepared, vit_folder
 
@@ -98,6 +108,34 @@ def test_what_has_no_answer_is_not_available(folder):
         CLIPDirectional(weights=folder)(Sample(image, image, TARGET, SOURCE))
     with pytest.raises(NotAvailable, match="The text has not moved"):
         CLIPDirectional(weights=folder)(Sample(image, other, TARGET, TARGET))
+
+
+def test_the_bundled_clip_has_names_of_its_own_and_the_same_formulas(folder, monkeypatch, tmp_path):
+    image, other = pictures()
+    sample = Sample(image, other, TARGET, SOURCE)
+    kinds = (
+        (MenagerieCLIPScore, CLIPScore),
+        (MenagerieCLIPImage, CLIPImage),
+        (MenagerieCLIPDirectional, CLIPDirectional),
+    )
+    monkeypatch.setitem(SHIPPED, "menagerie-clip", tmp_path / "nothing")
+    for kind, _ in kinds:
+        with pytest.raises(NotAvailable, match="no weights 'menagerie-clip'"):
+            kind()(sample)
+    with pytest.raises(NotAvailable, match="no weights 'menagerie-clip'"):
+        MenagerieCLIPFeatures()(image[None])
+    monkeypatch.setitem(SHIPPED, "menagerie-clip", folder)
+    for kind, plain in kinds:
+        assert kind()(sample) == plain(weights=folder)(sample)
+        assert kind.name == f"menagerie-{plain.name}"
+        assert registry.find(Group.METRICS, kind.name) is kind
+        with pytest.raises(NotAvailable, match="'clip' are not given"):
+            plain()(sample)
+    features = MenagerieCLIPFeatures()(torch.stack([image, other]))
+    torch.testing.assert_close(features, CLIPFeatures(weights=folder)(torch.stack([image, other])))
+    assert registry.find(Group.EXTRACTORS, "menagerie-clip") is MenagerieCLIPFeatures
+    _, known = build(MenagerieCLIPScore, {})
+    assert known == identity(folder)
 
 
 @pytest.mark.parametrize("metric", [CLIPScore, CLIPImage, CLIPDirectional])

@@ -31,10 +31,13 @@ class Autoencoder:
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents to an image in [-1, 1], clamped, float32."""
-        unscaled = z.to(self._place.device) / self._scale + self._shift
         with self._place.using(self.vae):
-            image: Tensor = self.vae.decode(unscaled.to(self.vae.dtype)).sample
+            image: Tensor = self.vae.decode(self.unscaled(z.to(self._place.device)).to(self.vae.dtype)).sample
         return image.float().clamp(-1, 1)
+
+    def unscaled(self, z: Tensor) -> Tensor:
+        """Scaled latents on the device as the encoder's mean: what the decoder takes, and InstructPix2Pix's network."""
+        return z / self._scale + self._shift
 
     @property
     def _shift(self) -> float | Tensor:

@@ -6,7 +6,7 @@ tuning, inversion and every loss see; guided sampling raises it (core.sampling.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,6 +60,8 @@ def load(plan: LoadPlan) -> FluxBackbone:
 class FluxBackbone(NetworkBackbone):
     """core.types.Backbone over diffusers' models. A text's bundle: `t5` (B, T5_LENGTH, D) and `pooled` (B, C), both
     learnable, and for a distilled model the guidance (B,). Latents are (B, C, h, w), packed within `predict`."""
+
+    part = LAYOUT.network
 
     def __init__(
         self,
@@ -123,6 +125,9 @@ class FluxBackbone(NetworkBackbone):
         if self.transformer.config["guidance_embeds"]:
             tensors[GUIDANCE] = torch.ones(len(texts), device=self.device)
         return Conditioning(tensors, learnable)
+
+    def pipeline_inputs(self, conditioning: Conditioning) -> Mapping[str, Tensor]:
+        return {"prompt_embeds": conditioning.tensors["t5"], "pooled_prompt_embeds": conditioning.tensors["pooled"]}
 
     def report_text(self, text: str) -> TextReport:
         return seen_by_none([self._clip.report(text), self._t5.report(text)])

@@ -5,7 +5,7 @@ The hub's own variables hold: HF_HOME for the cache, HF_HUB_OFFLINE, HF_TOKEN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from imagic.backbones.quiet import quiet
 from imagic.core.errors import ModelError
 
 # Parts of pipelines that no family uses.
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
 
 
 def fetch(
@@ -25,12 +25,13 @@ def fetch(
     variant: str = "",
     revision: str = "",
     allow_pickle: bool = False,
+    without: Sequence[str] = (),
     check: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
     """The local folder of a model's snapshot: of its pipeline's parts, and of each in one precision only.
 
-    check: called before anything large is fetched, with a folder that holds the model_index.json alone; raises what is
-    not wanted. Raises ModelError with what stood in the way.
+    without: further parts that are not wanted. check: called before anything large is fetched, with a folder that holds
+    the model_index.json alone; raises what is not wanted. Raises ModelError with what stood in the way.
     """
     with _told(model_id, revision):
         index = hf_hub_download(model_id, "model_index.json", revision=revision or None)
@@ -41,7 +42,7 @@ def fetch(
             revision=revision or None,
             variant=variant or None,
             use_safetensors=None if allow_pickle else True,
-            **dict.fromkeys(UNUSED),
+            **dict.fromkeys((*UNUSED, *without)),
         )
     return Path(folder)
 

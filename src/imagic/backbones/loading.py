@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -31,7 +31,12 @@ ALIASES = {
     "sd3.5-medium": "stabilityai/stable-diffusion-3.5-medium",
     "sd3.5-large": "stabilityai/stable-diffusion-3.5-large",
     "flux-dev": "black-forest-labs/FLUX.1-dev",
+    "if-medium": "DeepFloyd/IF-I-M-v1.0+DeepFloyd/IF-II-M-v1.0",
+    "if-xl": "DeepFloyd/IF-I-XL-v1.0+DeepFloyd/IF-II-L-v1.0",
 }
+# How the pipeline class of a cascade's upper stage ends, and the parts that it shares with its base.
+UPPER = "SuperResolutionPipeline"
+SHARED = ("text_encoder", "tokenizer")
 # Endings of single-file checkpoints; all but the first are pickles.
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -58,7 +63,8 @@ def load(
 ) -> Backbone:
     """Load a model.
 
-    name_or_path: an alias, a folder, a file or a hub id (see `locate`).
+    name_or_path: an alias, a folder, a file or a hub id (see `locate`); several for the stages of a cascade, from small
+    to large, joined by plus signs.
     device: None takes an accelerator where there is one, else the CPU. dtype: of the weights; None is float32, but
     bfloat16 for large networks on an accelerator. autocast: a lower precision in which the network multiplies
     while it is fitted, say torch.bfloat16; None for none, "auto" for the device's default.
@@ -66,7 +72,8 @@ def load(
     folder of the file's name beside it. variant: then of the parts that the file lacks. The others: see LoadPlan.
     Raises ModelError when there is no such model, or none that can be loaded, and OptionError.
     """
-    source = locate(name_or_path, variant=variant, revision=revision, allow_pickle=allow_pickle)
+    base, *stages = _stages(str(name_or_path))
+    source = locate(base, variant=variant, revision=revision, allow_pickle=allow_pickle)
     file = source if source.is_file() else None
     if file is not None:
         beside = file.with_suffix("")
@@ -78,10 +85,12 @@ def load(
         source = locate(config or beside, variant=variant, allow_pickle=allow_pickle)
     elif config is not None:
         raise OptionError("A config belongs to a single-file checkpoint: leave it out.")
+    upper = tuple(locate(stage, variant=variant, allow_pickle=allow_pickle, upper=True) for stage in stages)
     chosen = default_device() if device is None else torch.device(device)
     plan = LoadPlan(
         name=str(name_or_path),
         folder=source,
+        upper=upper,
         file=file,
         variant=variant,
         loras=tuple(loras),
@@ -95,14 +104,29 @@ def load(
     return _loader(source)(plan)
 
 
-def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", allow_pickle: bool = False) -> Path:
-    """The local folder or single file behind a name.
+def _stages(name: str) -> list[str]:
+    """The names of a cascade's stages, or the one name."""
+    if Path(name).expanduser().exists():
+        return [name]
+    stages = ALIASES.get(name, name).split("+")
+    return stages if len(stages) > 1 and all(stages) else [name]
+
+
+def locate(
+    name_or_path: str | Path,
+    *,
+    variant: str = "",
+    revision: str = "",
+    allow_pickle: bool = False,
+    upper: bool = False,
+) -> Path:
+    """The local folder or single file behind a name. upper: it must be the folder of a cascade's upper stage.
 
     A path that exists comes first; an alias or a hub id, which has exactly one slash, is fetched unless the hub's cache
     has it. Raises ModelError, and OptionError for a revision of what is no model of the hub.
     """
     name = str(name_or_path)
-    path = Path(name).expanduser()
+    path, check = Path(name).expanduser(), _check_upper if upper else _loader
     if revision and (name in BUNDLED or path.exists()):
         raise OptionError(f"A revision belongs to a model of the hub, and '{name}' is here: leave it out.")
     if name in BUNDLED:
@@ -110,11 +134,13 @@ def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", a
         if not (folder / "model_index.json").is_file():
             raise ModelError(f"The bundled model '{name}' is missing from this installation; install imagic again.")
         return folder
-    if path.is_file():
+    if path.is_file() and not upper:
         return _checked_file(path, allow_pickle)
     if path.is_dir():
         if not (path / "model_index.json").is_file():
             raise ModelError(f"The folder '{name}' has no model_index.json: it is not a diffusers pipeline.")
+        if upper:
+            check(path)
         return path
     model_id = ALIASES.get(name, name)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model_id, re.ASCII):
@@ -123,7 +149,13 @@ def locate(name_or_path: str | Path, *, variant: str = "", revision: str = "", a
             f"There is no model '{name}': give one of {known}, a folder in a diffusers pipeline layout, a .safetensors"
             " file, or the id of a model on the Hugging Face hub (owner/name)."
         )
-    return hub.fetch(model_id, variant=variant, revision=revision, allow_pickle=allow_pickle, check=_loader)
+    asked: dict[str, Any] = {"variant": variant, "revision": revision, "allow_pickle": allow_pickle, "check": check}
+    return hub.fetch(model_id, **asked, without=SHARED) if upper else hub.fetch(model_id, **asked)
+
+
+def _check_upper(folder: Path) -> None:
+    if not (kind := read_index(folder)["_class_name"]).endswith(UPPER):
+        raise ModelError(f"After a '+' belongs an upper stage of a cascade, and {kind} is none.")
 
 
 def _checked_file(path: Path, allow_pickle: bool) -> Path:

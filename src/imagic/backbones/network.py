@@ -3,19 +3,19 @@ with a way back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from imagic.backbones import weights
-from imagic.backbones.autoencoder import Autoencoder
+from imagic.backbones import export, weights
 from imagic.backbones.placement import Place
-from imagic.core.errors import ModelError
+from imagic.core.errors import AbilityError, ModelError
 from imagic.core.noise import NoiseLevels
-from imagic.core.types import Backbone, Tuning, TuningPlan, WeightChange
+from imagic.core.types import Backbone, Tuning, TuningPlan, UpperStage, WeightChange
 
 
 def check_channels(name: str, network: Any, channels: int) -> None:
@@ -28,6 +28,17 @@ def check_channels(name: str, network: Any, channels: int) -> None:
         )
 
 
+class Pictures(Protocol):
+    """What stands between pictures and latents: backbones.autoencoder or backbones.pixels. factor: pixels per latent
+    along a side."""
+
+    factor: int
+
+    def encode(self, image: Tensor) -> Tensor: ...
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+
 class Grid(Protocol):
     """A checkpoint's noise levels: backbones.vp or backbones.flow."""
 
@@ -37,13 +48,19 @@ class Grid(Protocol):
 
 
 class NetworkBackbone(Backbone):
-    """core.types.Backbone but for its texts and `predict`, which a family adds."""
+    """core.types.Backbone but for its texts and `predict`, which a family adds.
+
+    part: the network's name in the family's pipeline. forms: in which a change of it can be exported.
+    """
+
+    part: ClassVar[str] = export.UNET
+    forms: ClassVar[tuple[str, ...]] = (export.DIFFUSERS,)
 
     def __init__(
         self,
         name: str,
         network: nn.Module,
-        pictures: Autoencoder,
+        pictures: Pictures,
         grid: Grid,
         place: Place,
         autocast: torch.dtype | None,
@@ -103,5 +120,13 @@ class NetworkBackbone(Backbone):
         finally:
             self._use = ""
 
-    def upper_stages(self) -> Sequence[Backbone]:
+    def upper_stages(self) -> Sequence[UpperStage]:
         return ()
+
+    def exported(self, change: WeightChange, form: str) -> Mapping[str, Tensor]:
+        if form not in self.forms:
+            raise AbilityError(f"The model '{self.name}' has no form '{form}': choose one of {', '.join(self.forms)}.")
+        return export.named(change, self.part, form)
+
+    def save_network(self, folder: Path) -> None:
+        export.write_network(self.network, folder / self.part)

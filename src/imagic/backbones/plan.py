@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class Lora:
 class LoadPlan:
     """One model to load.
 
-    name: what the user asked for. folder: a local diffusers pipeline folder. device: where the model goes. file: a
+    name: what the user asked for. folder: a local diffusers pipeline folder. upper: those of a cascade's upper stages,
+    from small to large. device: where the model goes. file: a
     single-file checkpoint that takes the place of the folder's weights. variant: of the weight files, such as fp16.
     loras: added to the weights. allow_pickle: read pickled weights too, which may run code. quantise: T5 text encoders,
     to "8bit" or "4bit"; "" for not. dtype: None for the default of the device. autocast: a lower precision in
@@ -52,6 +53,7 @@ class LoadPlan:
     name: str
     folder: Path
     device: torch.device
+    upper: tuple[Path, ...] = ()
     file: Path | None = None
     variant: str = ""
     loras: tuple[Lora, ...] = ()
@@ -69,6 +71,11 @@ class LoadPlan:
     def index(self) -> dict[str, Any]:
         """The folder's model_index.json."""
         return read_index(self.folder)
+
+    def upper_stages(self) -> list[LoadPlan]:
+        """What is read of each upper stage: weights alone, since the base has the text encoders."""
+        own = replace(self, upper=(), file=None, loras=(), quantise="")
+        return [replace(own, folder=folder) for folder in self.upper]
 
     def placement(self) -> dict[str, Any]:
         """The arguments of a family's backbone that say where it goes."""

@@ -35,7 +35,7 @@ class Layout:
     """A family's folder: its pipeline class in diffusers, its network, and the class that reads each part.
 
     in_file: what the tensors' names of a part begin with in a single-file checkpoint, which may hold it beside the
-    network. optional: parts that a folder's index may leave out.
+    network. optional: parts that a folder's index may leave out. cascade: the model may have upper stages.
     """
 
     pipeline: str
@@ -43,6 +43,7 @@ class Layout:
     classes: Mapping[str, type]
     in_file: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    cascade: bool = False
 
     def pipeline_class(self) -> Any:
         """Imported only now: it takes image processors with it, which no family uses."""
@@ -55,6 +56,10 @@ def read_parts(plan: LoadPlan, layout: Layout) -> dict[str, Any]:
     Raises ModelError when a part is missing or damaged, or its weights are pickled, OptionError for a T5 encoder to
     quantise that is not there.
     """
+    if plan.upper and not layout.cascade:
+        raise ModelError(f"Models of the kind {layout.pipeline} have no upper stages: name one model, without a '+'.")
+    if plan.file and not hasattr(layout.pipeline_class(), "from_single_file"):
+        raise ModelError(f"Models of the kind {layout.pipeline} are read from folders alone, not from a single file.")
     if plan.quantise and T5EncoderModel not in layout.classes.values():
         raise OptionError(f"The model '{plan.name}' has no T5 text encoder to quantise: leave that out.")
     try:

@@ -6,7 +6,7 @@ scale and text length are read from the checkpoint's own configs. There is no sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from imagic.backbones import attention
+from imagic.backbones import attention, instruction
 from imagic.backbones.autoencoder import Autoencoder
+from imagic.backbones.export import FORMS
 from imagic.backbones.fingerprint import fingerprint, part_facts, settings
 from imagic.backbones.network import NetworkBackbone, check_channels
 from imagic.backbones.placement import Place
@@ -47,11 +48,16 @@ LAYOUT = Layout(
 
 def load(plan: LoadPlan) -> StableDiffusionBackbone:
     """The entry point of the family, see backbones.loading."""
-    return StableDiffusionBackbone(plan.name, **read_parts(plan, LAYOUT), **plan.placement())
+    parts = read_parts(plan, LAYOUT)
+    editor = instruction.read_editor(plan.folder, parts["unet"])
+    return StableDiffusionBackbone(plan.name, **parts, editor=editor, **plan.placement())
 
 
 class StableDiffusionBackbone(NetworkBackbone):
-    """core.types.Backbone over diffusers' models. A text's bundle: `sequence` (B, L, C), learnable."""
+    """core.types.Backbone over diffusers' models. A text's bundle: `sequence` (B, L, C), learnable, and for an
+    instruction the picture's latents (B, C, h, w)."""
+
+    forms = FORMS
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class StableDiffusionBackbone(NetworkBackbone):
         tokenizer: CLIPTokenizer,
         scheduler: Any,
         *,
+        editor: UNet2DConditionModel | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         autocast: torch.dtype | None = None,
@@ -69,14 +76,18 @@ class StableDiffusionBackbone(NetworkBackbone):
     ) -> None:
         """Takes the components over: they are moved, cast to dtype, frozen and set to eval mode.
 
-        scheduler: any diffusers scheduler; only its config is used. device, dtype, offload: see backbones.placement;
-        dtype None is the device's default. autocast: a lower precision in which the UNet multiplies while it is fitted
-        (its weights stay in dtype); None for none. Raises ModelError for a checkpoint that is not plain text-to-image
-        Stable Diffusion.
+        scheduler: any diffusers scheduler; only its config is used. editor: a UNet that also takes the latents of a
+        picture to change, see backbones.instruction; it may be `unet` itself. device, dtype, offload: see
+        backbones.placement; dtype None is the device's default. autocast: a lower precision in which the UNet
+        multiplies while it is fitted (its weights stay in dtype); None for none. Raises ModelError for a checkpoint
+        that is not plain text-to-image Stable Diffusion.
         """
         grid = VPGrid(name, scheduler)
-        check_channels(name, unet, vae.config["latent_channels"])
+        channels = vae.config["latent_channels"]
+        check_channels(name, unet, 2 * channels if unet is editor else channels)
         networks = {"unet": unet, "vae": vae, "text_encoder": text_encoder}
+        if editor is not None and editor is not unet:
+            networks["editor"] = editor
         self.fingerprint = fingerprint(
             networks,
             part_facts(networks)
@@ -87,12 +98,17 @@ class StableDiffusionBackbone(NetworkBackbone):
             },
         )
         place = Place.of(unet, device, dtype, offload)
-        super().__init__(name, unet, Autoencoder(vae, place), grid, place, autocast)
+        self._autoencoder = Autoencoder(vae, place)
+        super().__init__(name, unet, self._autoencoder, grid, place, autocast)
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
+        self.editor = editor
+        if editor is not None:
+            place.settle(editor, stays=True)
         self._texts = TextEncoder(text_encoder, tokenizer, place)
         self.prediction = grid.prediction
         self.abilities = frozenset(
             {Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION, Ability.CROSS_ATTENTION}
+            | ({Ability.INSTRUCTION} if editor is not None else set())
         )
         side = unet.config["sample_size"]
         self.image_size = self._pictures.factor * (side if isinstance(side, int) else max(side))
@@ -108,18 +124,32 @@ class StableDiffusionBackbone(NetworkBackbone):
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         return Conditioning({"sequence": self._texts(texts)[0].float()}, learnable=frozenset({"sequence"}))
 
+    def pipeline_inputs(self, conditioning: Conditioning) -> Mapping[str, Tensor]:
+        return {"prompt_embeds": conditioning.tensors["sequence"]}
+
     def report_text(self, text: str) -> TextReport:
         return self._texts.report(text)
 
     def tokens(self, text: str) -> Sequence[Token]:
         return tokens(self.tokenizer, text, self._texts.length)
 
+    def with_image(self, conditioning: Conditioning, z0: Tensor, *, blank: bool = False) -> Conditioning:
+        if self.editor is None:
+            return super().with_image(conditioning, z0, blank=blank)
+        image = self._autoencoder.unscaled(z0.to(self.device)).expand(len(conditioning), *z0.shape[1:])
+        tensors = {**conditioning.tensors, instruction.IMAGE: torch.zeros_like(image) if blank else image}
+        return Conditioning(tensors, conditioning.learnable)
+
     def attention(self, control: AttentionControl) -> AbstractContextManager[None]:
         return attention.controlled(self.unet, control)
 
     def predict(self, z: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        image = conditioning.tensors.get(instruction.IMAGE)
+        network = self.unet if image is None or self.editor is None else self.editor
+        if network is self.editor:  # a picture that is not there is zero, as in training
+            z = torch.cat([z, torch.zeros_like(z) if image is None else image.to(z)], dim=1)
         with self._precision() as dtype:
-            output: Tensor = self.unet(
+            output: Tensor = network(
                 z.to(self.device, dtype),
                 timestep.to(self.device),
                 encoder_hidden_states=conditioning.tensors["sequence"].to(self.device, dtype),

@@ -6,7 +6,7 @@ where there is none, are no part of a text's bundle, so that nothing optimises o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,6 +69,8 @@ def load(plan: LoadPlan) -> StableDiffusion3Backbone:
 class StableDiffusion3Backbone(NetworkBackbone):
     """core.types.Backbone over diffusers' models. A text's bundle, all learnable: `clip` (B, L, C), both encoders'
     channels; `pooled` (B, C), both encoders'; and with T5 `t5` (B, T5_LENGTH, D)."""
+
+    part = LAYOUT.network
 
     def __init__(
         self,
@@ -142,6 +144,12 @@ class StableDiffusion3Backbone(NetworkBackbone):
         if self._t5 is not None:
             tensors["t5"] = self._t5(texts)[0].float()
         return Conditioning(tensors, learnable=frozenset(tensors))
+
+    def pipeline_inputs(self, conditioning: Conditioning) -> Mapping[str, Tensor]:
+        return {
+            "prompt_embeds": self._sequence(conditioning),
+            "pooled_prompt_embeds": conditioning.tensors["pooled"],
+        }
 
     def report_text(self, text: str) -> TextReport:
         encoders = self._clips if self._t5 is None else (*self._clips, self._t5)

@@ -6,7 +6,7 @@ watermark.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from imagic.backbones import attention
 from imagic.backbones.autoencoder import Autoencoder
+from imagic.backbones.export import FORMS
 from imagic.backbones.fingerprint import fingerprint, part_facts, settings
 from imagic.backbones.network import NetworkBackbone, check_channels
 from imagic.backbones.placement import Place
@@ -60,6 +61,8 @@ def load(plan: LoadPlan) -> StableDiffusionXLBackbone:
 class StableDiffusionXLBackbone(NetworkBackbone):
     """core.types.Backbone over diffusers' models. A text's bundle: `sequence` (B, L, C), both encoders' channels, and
     `pooled` (B, C'), the second's; both are learnable."""
+
+    forms = FORMS
 
     def __init__(
         self,
@@ -127,6 +130,12 @@ class StableDiffusionXLBackbone(NetworkBackbone):
             sequence = sequence.masked_fill(empty[:, None, None], 0)
             pooled = pooled.masked_fill(empty[:, None], 0)
         return Conditioning({"sequence": sequence, "pooled": pooled}, learnable=frozenset({"sequence", "pooled"}))
+
+    def pipeline_inputs(self, conditioning: Conditioning) -> Mapping[str, Tensor]:
+        return {
+            "prompt_embeds": conditioning.tensors["sequence"],
+            "pooled_prompt_embeds": conditioning.tensors["pooled"],
+        }
 
     def report_text(self, text: str) -> TextReport:
         return seen_by_none([encoder.report(text) for encoder in self._texts])

@@ -14,10 +14,14 @@ from imagic.core.types import TextReport
 
 
 class TextEncoder:
-    """module: CLIP or T5, taken over. tokenizer: its own. limit: of tokens per text, see `text_length`."""
+    """module: CLIP or T5, taken over. tokenizer: its own. limit: of tokens per text, see `text_length`. masked: the
+    encoder itself does not see the padding; None where its config says so."""
 
-    def __init__(self, module: nn.Module, tokenizer: Any, place: Place, limit: int | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, tokenizer: Any, place: Place, limit: int | None = None, *, masked: bool | None = None
+    ) -> None:
         self.module, self.tokenizer, self._place = module, tokenizer, place
+        self._masked = masked
         self.length = text_length(module, tokenizer, limit)
         place.settle(module)
 
@@ -27,8 +31,8 @@ class TextEncoder:
         tokens = self.tokenizer(
             list(texts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).to(self._place.device)
-        # Denoisers attend to the padding as in their training, unless the encoder's config says otherwise.
-        masked = getattr(self.module.config, "use_attention_mask", False)
+        # Denoisers attend to the padding as in their training, whether or not the encoder does.
+        masked = getattr(self.module.config, "use_attention_mask", False) if self._masked is None else self._masked
         with self._place.using(self.module):
             return self.module(tokens.input_ids, attention_mask=tokens.attention_mask if masked else None, **keywords)
 

@@ -1,4 +1,4 @@
-"""The noise levels of variance-preserving models (SD, SDXL): read from a scheduler's config, spaced by diffusers'
+"""The noise levels of variance-preserving models (SD, SDXL, IF): read from a scheduler's config, spaced by diffusers'
 DDIM."""
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from imagic.core.errors import ModelError, OptionError
-from imagic.core.noise import NoiseLevels, Prediction
+from imagic.core.noise import Bound, NoiseLevels, Prediction
 
 _PREDICTIONS = {"epsilon": Prediction.EPS, "v_prediction": Prediction.V, "sample": Prediction.X0}
 
 
 class VPGrid:
     """name: the model's, for errors. scheduler: any diffusers scheduler of such a model; only its config is used.
+    pixels: the model's latents are pixels, which its config may bound; latents have no bound, whatever it says.
 
     Raises ModelError for a prediction that is none of eps, v and x0, and for EDM's noise (Karras et al. 2022), which
     preserves no variance.
     """
 
-    def __init__(self, name: str, scheduler: Any) -> None:
+    def __init__(self, name: str, scheduler: Any, *, pixels: bool = False) -> None:
         self._name, self._scheduler = name, DDIMScheduler.from_config(scheduler.config)
         kind = self.config["prediction_type"]
         if kind not in _PREDICTIONS or "sigma_data" in scheduler.config:
@@ -30,6 +31,7 @@ class VPGrid:
         self.prediction = _PREDICTIONS[kind]
         kept = self._scheduler.alphas_cumprod
         self.levels = _levels(kept, torch.arange(len(kept)))
+        self._bound = _bound(self.config) if pixels else None
 
     @property
     def config(self) -> Any:
@@ -46,9 +48,15 @@ class VPGrid:
         if int(timesteps.max()) >= limit:
             raise OptionError(f"The model '{self._name}' has no grid of {num_steps} steps; ask for fewer.")
         kept = torch.cat([scheduler.alphas_cumprod[timesteps], scheduler.final_alpha_cumprod.reshape(1)])
-        return _levels(kept, torch.cat([timesteps, timesteps.new_zeros(1)]))
+        return _levels(kept, torch.cat([timesteps, timesteps.new_zeros(1)]), self._bound)
 
 
-def _levels(alphas_cumprod: Tensor, timesteps: Tensor) -> NoiseLevels:
+def _bound(config: Any) -> Bound | None:
+    if config["thresholding"]:
+        return Bound(float(config["sample_max_value"]), float(config["dynamic_thresholding_ratio"]))
+    return Bound(float(config["clip_sample_range"])) if config["clip_sample"] else None
+
+
+def _levels(alphas_cumprod: Tensor, timesteps: Tensor, bound: Bound | None = None) -> NoiseLevels:
     alphas_cumprod = alphas_cumprod.double()
-    return NoiseLevels(alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt(), timesteps)
+    return NoiseLevels(alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt(), timesteps, bound=bound)

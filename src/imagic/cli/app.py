@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from imagic import __version__
-from imagic.cli import bench, doctor, edit, inspection, listing, mask, menagerie
+from imagic.cli import bench, cache, doctor, edit, export, inspection, listing, mask, menagerie, serve
 from imagic.cli.show import say
 from imagic.core.errors import ImagicError
 
+INTERRUPTED = 130  # typer's exit code after Ctrl-C
+
 
 class OneSentence(TyperGroup):
-    """Shows an ImagicError as its sentence and exits with 1; any other exception is a bug and keeps its traceback."""
+    """Shows an ImagicError as its sentence and exits with 1, and on Ctrl-C says what is kept and exits with 130; any
+    other exception is a bug and keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except ImagicError as error:
             say(f"Error: {error}")
+            _say_notes(error)
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            _say_notes(stop)
+            raise
+
+
+def _say_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        say(note)
 
 
 app = typer.Typer(
@@ -51,16 +65,26 @@ def root(
 
 app.command("edit")(edit.edit)
 app.command("fit")(edit.fit)
+app.command("export")(export.export)
 app.command("mask")(mask.mask)
 app.command("redo")(inspection.redo)
 app.command("inspect")(inspection.inspect)
 app.command("methods")(listing.methods)
 app.command("models")(listing.models)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(menagerie.app, name="menagerie")
 app.add_typer(bench.app, name="bench")
+app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
     """The entry point of the `imagic` command."""
-    app()
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # all is done, and taking torch down would take seconds more
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise

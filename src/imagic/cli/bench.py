@@ -12,7 +12,8 @@ import typer
 from imagic.cli import options as given
 from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.show import busy, emit_json, progress_bars, say
-from imagic.cli.values import parse_settings
+from imagic.cli.study import study
+from imagic.cli.values import parse_names, parse_settings
 
 app = typer.Typer(help="Measure methods on suites of edits.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
@@ -51,7 +52,7 @@ def run(
 ) -> None:
     """Run methods over a suite; print the folder of the rows."""
     values = parse_settings(settings or ())
-    labels = _listed(methods)
+    labels = parse_names(methods)
     if not labels:
         raise typer.BadParameter("--methods names one at least.")
 
@@ -70,7 +71,7 @@ def run(
         raise typer.BadParameter("--set needs one method to set options of; baselines and variants have their own.")
     fit_values, edit_values = api.split_options(registry.method(plain[0]), values) if values else ({}, {})
     entries = catalogue.entries(labels, preset or "", fit_values, edit_values)
-    measured = open_measures(_listed(metrics), weights.parse(metric_weights or ()))
+    measured = open_measures(parse_names(metrics), weights.parse(metric_weights or ()))
     with busy("Loading the model"):
         backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype, **loading)
     work = runner.run(
@@ -128,6 +129,9 @@ def ablation(
     typer.echo(documents.markdown(rows, more), nl=False)
 
 
+app.command("study")(study)
+
+
 @app.command("report")
 def report(
     folder: Folder,
@@ -166,7 +170,7 @@ def report(
     if against is not None:
         comparisons += compare.compare_runs(rows, reports.load(against), folder, against)
     scores = over_sets.score_sets(
-        folder, rows, _listed(sets), weights.parse(metric_weights or ()), device or "cpu", references
+        folder, rows, parse_names(sets), weights.parse(metric_weights or ()), device or "cpu", references
     )
     if plot is not None:
         curves.plot(rows, list(dict.fromkeys(row["label"] for row in rows)), plot)
@@ -185,8 +189,3 @@ def report(
         typer.echo("\n".join(map(str, written)))
     else:
         typer.echo(documents.markdown(rows, more, distance, alignment), nl=False)
-
-
-def _listed(text: str) -> list[str]:
-    """The names in a list with commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imagic.cli import keeping, marking
 from imagic.cli import options as given
 from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.naming import beside, free
@@ -17,7 +18,7 @@ from imagic.cli.show import busy, emit_json, progress_bars, warn
 from imagic.cli.values import parse_crop, parse_settings, parse_strength
 
 if TYPE_CHECKING:
-    from imagic.api import Edited, Fit
+    from imagic.api import Cache, Edited, Fit
     from imagic.core.images import Picture
     from imagic.core.types import Candidate
 
@@ -68,6 +69,13 @@ def edit(
     as_json: given.AsJson = False,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    no_cache: keeping.NoCache = False,
+    checkpoint: keeping.Checkpoint = None,
+    checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
+    no_metadata: marking.NoMetadata = False,
+    sign: marking.Sign = False,
+    sign_key: marking.SignKey = None,
+    sign_cert: marking.SignCert = None,
     *,
     loading: Loading,
 ) -> None:
@@ -113,6 +121,7 @@ def edit(
     paths = paths if named else free(paths)
     for path in paths:
         check_output(path, picture, overwrite)
+    signer = marking.signer_of(sign, sign_key, sign_cert, no_metadata, image)
     for extra in (save_state, sheet):
         if extra is not None:
             check_writable(extra, overwrite)
@@ -137,11 +146,12 @@ def edit(
     else:
         fit_values, edit_values = api.split_options(editor, values)
         api.edit_options(editor, edit_values, asked_strength)  # a wrong one is told before the fit
-        fitted = fit_picture(picture, text or "", model, device, dtype, loading, seed, fit_values, of_fit, shown)
+        cache = keeping.cache_of(no_cache, checkpoint, checkpoint_seconds)
+        fitted = fit_picture(picture, text or "", model, device, dtype, loading, seed, fit_values, of_fit, cache, shown)
     if save_state is not None:
         fitted.save(save_state, overwrite)
     fit_seconds = time.monotonic() - started
-    with progress_bars() as update:
+    with keeping.after_the_fit(), progress_bars() as update:
         edited = api.edit(
             fitted,
             text,
@@ -155,12 +165,13 @@ def edit(
         )
     show_warnings(edited.warnings, shown)
     paths = paths if named else free(paths)
-    edited.save_each(paths, overwrite)
+    metadata = not no_metadata
+    edited.save_each(paths, overwrite, metadata, signer)
     mask_paths = edited.save_masks(save_mask, overwrite) if save_mask is not None else []
     if sheet is not None:
-        edited.sheet(sheet, overwrite)
+        edited.sheet(sheet, overwrite, metadata)
     if animate is not None:
-        edited.animate(animate, overwrite)
+        edited.animate(animate, overwrite, metadata)
     if as_json:
         seconds = {"fit": fit_seconds, "edit": time.monotonic() - started - fit_seconds}
         extras = {"state": save_state, "sheet": sheet, "animation": animate}
@@ -189,6 +200,9 @@ def fit(
     as_json: given.AsJson = False,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    no_cache: keeping.NoCache = False,
+    checkpoint: keeping.Checkpoint = None,
+    checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
     *,
     loading: Loading,
 ) -> None:
@@ -207,7 +221,8 @@ def fit(
     started = time.monotonic()
     of_fit = {"method": method, "preset": preset, "source_text": source, "crop": box}
     shown: list[str] = []
-    fitted = fit_picture(picture, text, model, device, dtype, loading, seed, values, of_fit, shown)
+    cache = keeping.cache_of(no_cache, checkpoint, checkpoint_seconds)
+    fitted = fit_picture(picture, text, model, device, dtype, loading, seed, values, of_fit, cache, shown)
     show_warnings(fitted.warnings, shown)
     fitted.save(path, overwrite)
     if as_json:
@@ -227,6 +242,7 @@ def fit_picture(
     seed: int,
     values: Mapping[str, Any],
     of_fit: Mapping[str, Any],
+    cache: Cache,
     shown: list[str],
 ) -> Fit:
     """Load the model and fit, with warnings about the texts before the work.
@@ -238,10 +254,12 @@ def fit_picture(
     with busy("Loading the model"):
         backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype, **loading)
     for each in (text, of_fit["source_text"]):
-        show_warnings(api.text_warnings(backbone, each) if each else (), shown)
+        show_warnings(api.text_warnings(backbone, each, of_fit["method"] or "") if each else (), shown)
     asked = {name: value for name, value in of_fit.items() if value is not None}
     with progress_bars() as update:
-        return api.fit(picture, text, model=backbone, seed=seed, options=values, on_progress=update, **asked)
+        return api.fit(
+            picture, text, model=backbone, seed=seed, options=values, cache=cache, on_progress=update, **asked
+        )
 
 
 def show_warnings(warnings: Sequence[str], shown: list[str]) -> None:

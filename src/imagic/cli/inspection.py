@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imagic.cli import keeping
 from imagic.cli import options as given
 from imagic.cli.edit import describe
 from imagic.cli.loading import Loading, loads_a_model
@@ -30,6 +32,8 @@ def redo(
     as_json: given.AsJson = False,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    checkpoint: keeping.Checkpoint = None,
+    checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
     *,
     loading: Loading,
 ) -> None:
@@ -53,8 +57,10 @@ def redo(
     where = device or ("cpu" if record.device == "cpu" else None)
     with busy("Loading the model"):
         backbone = api.load_model(model or record.model, where, dtype or record.dtype, **loading)
+    # A fit that was kept proves nothing about making it again.
+    cache = keeping.cache_of(True, checkpoint or "auto", checkpoint_seconds)
     with progress_bars() as update:
-        edited = api.redo(record, picture, mask=given_mask, model=backbone, on_progress=update)
+        edited = api.redo(record, picture, mask=given_mask, model=backbone, cache=cache, on_progress=update)
     for sentence in edited.warnings:
         warn(sentence)
     edited.save_each([path], overwrite)
@@ -94,11 +100,21 @@ def inspect(
 
 
 def _picture_facts(path: Path) -> dict[str, Any]:
+    from imagic.core.declaration import read_declaration
     from imagic.core.errors import ImageError
-    from imagic.core.images import read_image
+    from imagic.core.images import decode_image, open_image, read_bytes
     from imagic.core.provenance import read_record
 
-    picture = read_image(path)
+    data = read_bytes(path)
+    image = open_image(data, path.name)
+    credentials = _credentials(data, image.format or "")
+    try:
+        picture = decode_image(data, path.name)
+    except ImageError as error:
+        if credentials["content_credentials"] is None:
+            raise
+        # Damage is a change, too: whether it came after signing is what was asked.
+        return {"kind": "picture", "format": image.format, "damage": str(error), **credentials}
     facts = {
         "kind": "picture",
         "format": picture.format,
@@ -108,11 +124,27 @@ def _picture_facts(path: Path) -> dict[str, Any]:
         "sha256": picture.sha256,
         "pixels_sha256": picture.pixels_sha256,
         "notes": list(picture.notes),
+        "declares": read_declaration(image),
+        **credentials,
     }
     try:
         return facts | {"record": json.loads(read_record(path).to_json())}
     except ImageError as error:
         return facts | {"record": None, "no_record_because": str(error)}
+
+
+def _credentials(data: bytes, format: str) -> dict[str, Any]:
+    """What its Content Credentials say, and whether they hold."""
+    from imagic.core.errors import NotAvailable
+    from imagic.signing import verify
+
+    try:
+        found = verify(data, "image/jpeg" if format == "MPO" else f"image/{format.lower()}")
+    except NotAvailable as reason:
+        return {"content_credentials": None, "no_content_credentials_because": str(reason)}
+    if found is None:
+        return {"content_credentials": None, "no_content_credentials_because": f"There are none in this {format}."}
+    return {"content_credentials": {"verdict": found.sentence, "intact": found.intact, **asdict(found)}}
 
 
 def _state_facts(path: Path) -> dict[str, Any]:

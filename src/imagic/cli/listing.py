@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from typing import Annotated, Any
 
 import typer
@@ -18,9 +16,10 @@ def methods(
 ) -> None:
     """List the editing methods: what each needs from a model, and its options with defaults and bounds."""
     from imagic.core import registry
+    from imagic.core.describing import describe_method
 
     names = registry.names(registry.Group.METHODS) if name is None else (name,)
-    facts = [_describe(registry.method(each)) for each in names]
+    facts = [describe_method(registry.method(each)) for each in names]
     if as_json:
         emit_json({"version": 1, "methods": facts})
         return
@@ -36,35 +35,6 @@ def methods(
             for option in options:
                 typer.echo(f"    {option['name']} = {option['default']}  {_bounds(option)}")
                 typer.echo(f"        {option['help']}")
-
-
-def _describe(method: Any) -> dict[str, Any]:
-    return {
-        "name": method.name,
-        "paper": method.paper,
-        "texts": list(method.texts),
-        "needs": sorted(method.needs),
-        "presets": {name: dict(values) for name, values in method.presets.items()},
-        "fit": describe_options(method.FitOptions),
-        "edit": describe_options(method.EditOptions),
-    }
-
-
-def describe_options(kind: type) -> list[dict[str, Any]]:
-    """The fields of an options dataclass as plain JSON values: name, type, default, help, minimum, maximum, choices."""
-    hints = typing.get_type_hints(kind)
-    return [
-        {
-            "name": field.name,
-            "type": getattr(hints[field.name], "__name__", str(hints[field.name])),
-            "default": field.default,
-            "help": field.metadata["help"],
-            "minimum": field.metadata["minimum"],
-            "maximum": field.metadata["maximum"],
-            "choices": list(field.metadata["choices"]),
-        }
-        for field in dataclasses.fields(kind)
-    ]
 
 
 def _bounds(option: dict[str, Any]) -> str:

@@ -63,7 +63,9 @@ def render(
 
 @app.command("train")
 def train(
-    part: Annotated[str, typer.Argument(metavar="PART", help="vae, decoder, judge or diffusion; vae first.")],
+    part: Annotated[
+        str, typer.Argument(metavar="PART", help="vae, decoder, judge, clip, diffusion or instruct; vae first.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints; a run in it goes on.")],
     preset: Annotated[str, typer.Option(help="smoke (a minute), cpu (hours) or gpu.")] = "cpu",
     steps: Annotated[int | None, typer.Option(help="Another number of steps than the preset's.", min=1)] = None,
@@ -96,25 +98,39 @@ def train(
 
 @app.command("score")
 def score(
+    part: Annotated[str, typer.Argument(metavar="[PART]", help="model (with the judge) or clip.")] = "model",
     model: given.Model = None,
     judge: Annotated[Path | None, typer.Option(help="The judge's file; else the bundled one.")] = None,
-    count: Annotated[int, typer.Option(help="Held-out scenes and captions.", min=60)] = 300,
+    clip: Annotated[str, typer.Option(help="Folder of the CLIP to score; else the bundled one.")] = "menagerie",
+    count: Annotated[int, typer.Option(help="Held-out scenes and captions; hundreds for clip.", min=60)] = 300,
     guidance: Annotated[list[float] | None, typer.Option(help="Guidance scale, repeatable; else several.")] = None,
     num_steps: Annotated[int, typer.Option(help="Sampling steps.", min=1)] = 20,
     as_json: given.AsJson = False,
     device: given.Device = None,
 ) -> None:
-    """Score judge, autoencoder and generations on held-out scenes; print the tables."""
+    """Score judge, autoencoder and generations, or the CLIP, on held-out scenes; print the tables."""
+    import torch
+
     from imagic import api
+    from imagic.core.encoder import open_encoder
+    from imagic.menagerie import retrieval
     from imagic.menagerie import score as scorer
     from imagic.menagerie.judge import load_judge
 
-    with busy("Loading the model"):
-        reader = load_judge(judge)
-        backbone = api.load_model(model or api.DEFAULT_MODEL, device)
+    if part not in ("model", "clip"):
+        raise typer.BadParameter("PART is model or clip.")
+    if part == "clip":
+        if count % retrieval.AMONG:
+            raise typer.BadParameter(f"--count for clip is a multiple of {retrieval.AMONG}.")
+        with busy("Loading the CLIP"):
+            work = retrieval.score_clip(open_encoder(clip, torch.device(device or "cpu")), count)
+    else:
+        with busy("Loading the model"):
+            reader = load_judge(judge)
+            backbone = api.load_model(model or api.DEFAULT_MODEL, device)
+        work = scorer.score(backbone, reader, count, guidance or scorer.GUIDANCE_SCALES, num_steps)
     with progress_bars() as update:
-        scales = guidance or scorer.GUIDANCE_SCALES
-        scores = api.finish(scorer.score(backbone, reader, count, scales, num_steps), update)
+        scores = api.finish(work, update)
     if as_json:
         emit_json({"version": 1, "scores": [dataclasses.asdict(each) for each in scores]})
     else:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from imagic.cli.stopping import stopping_between_steps
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -34,7 +36,8 @@ def emit_json(value: Any) -> None:
 def progress_bars(one: bool = False) -> Iterator[Callable[[Progress], None]]:
     """A callback that draws a bar per stage on stderr, or one bar for all stages, labelled with the present one.
 
-    Where stderr is no terminal it writes a line per stage, or with one bar a line per step.
+    Where stderr is no terminal it writes a line per stage, or with one bar a line per step. Ctrl-C ends the work in the
+    callback, between two steps.
     """
     # Imported here: --help has no need of rich's live display.
     from rich.console import Console
@@ -64,12 +67,14 @@ def progress_bars(one: bool = False) -> Iterator[Callable[[Progress], None]]:
         bars.update(
             tasks[key], description=progress.stage, completed=progress.step, total=progress.total, values=values
         )
-        line = f"{progress.step} of {progress.total}" if one else f"{progress.stage} ({progress.total} steps)"
+        steps = f" ({progress.total} steps)" if progress.total > 1 else ""
+        line = f"{progress.step} of {progress.total}" if one else f"{progress.stage}{steps}"
         if not console.is_terminal and line not in lines:
             lines.add(line)
             say(f"{line}: {progress.stage}  {values}" if one else line)
+        look()
 
-    with bars:
+    with stopping_between_steps() as look, bars:
         yield update
 
 

@@ -35,6 +35,11 @@ def parse_strength(text: str) -> Literal["auto"] | float | tuple[float, ...]:
     return tuple(round(start + index * step, 9) for index in range(math.floor((stop - start) / step + 1e-6) + 1))
 
 
+def parse_names(text: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def parse_crop(text: str | None) -> tuple[int, int, int, int] | None:
     """x,y,w,h in pixels of the upright input."""
     if text is None:

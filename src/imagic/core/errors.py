@@ -37,3 +37,14 @@ class OutputError(ImagicError):
 
 class NotAvailable(ImagicError):
     """A metric or an extra whose weights or packages are missing; the message says which."""
+
+
+class OutOfMemory(ImagicError):
+    """The memory, of the computer or of the GPU, is too small for what is asked."""
+
+
+class Cancelled(Exception):
+    """Not an error: a progress callback raises it to end the computation at this step; the caller's call raises it on.
+
+    The weights are restored, and a fit with a cache is kept, so that the same call goes on from there.
+    """

@@ -24,17 +24,38 @@ class Prediction(StrEnum):
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What a model of pixels holds for a possible x0_hat, on which its sampler insists at every step.
+
+    limit: the largest number of a clean picture. quantile: if there is one, dynamic thresholding (Saharia et al. 2022,
+    Imagen, Sec. 2.3): each picture's own, at least 1 and at most `limit`, is made 1; else numbers are cut at `limit`.
+    """
+
+    limit: float
+    quantile: float | None = None
+
+    def __call__(self, x0_hat: Tensor) -> Tensor:
+        """x0_hat: (B, C, h, w)."""
+        if self.quantile is None:
+            return x0_hat.clamp(-self.limit, self.limit)
+        size = torch.quantile(x0_hat.abs().flatten(1), self.quantile, dim=1).clamp(1, self.limit)
+        size = size.reshape(-1, 1, 1, 1)
+        return x0_hat.clamp(-size, size) / size
+
+
+@dataclass(frozen=True)
 class NoiseLevels:
     """A grid of noise levels: alpha, sigma float64 (T,), and the model's own timestep for each (T,).
 
     density: of training levels, the share of training at each, float64 (T,) with sum 1; None for equal shares. A part
-    of a grid has none.
+    of a grid has none. bound: of a sampling grid, what its steps do to x0_hat; None for nothing.
     """
 
     alpha: Tensor
     sigma: Tensor
     timestep: Tensor
     density: Tensor | None = None
+    bound: Bound | None = None
 
     def __post_init__(self) -> None:
         if not self.alpha.shape == self.sigma.shape == self.timestep.shape or self.alpha.dim() != 1:
@@ -46,7 +67,7 @@ class NoiseLevels:
         return len(self.alpha)
 
     def __getitem__(self, index: slice | Tensor) -> NoiseLevels:
-        return NoiseLevels(self.alpha[index], self.sigma[index], self.timestep[index])
+        return NoiseLevels(self.alpha[index], self.sigma[index], self.timestep[index], bound=self.bound)
 
 
 def _like(level: Tensor | float, z: Tensor) -> Tensor:

@@ -1,24 +1,26 @@
 """What an output image says about its own making, so that the same command can be given again.
 
-Every output carries a versioned JSON record and the one-line `parameters` text that other tools show. The record
-names the input by its hash, the model by its fingerprint, and holds no folder, user or host names. Read back, it is
-untrusted.
+Every output carries a versioned JSON record, the one-line `parameters` text that other tools show, and the declaration
+that AI edited it. The record names the input by its hash, the model by its fingerprint, and holds no folder, user or
+host names. Read back, it is untrusted.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from imagic.core.declaration import PNG_KEY, Declaration
 from imagic.core.errors import ImageError, OptionError, OutputError
-from imagic.core.files import check_writable, replacing
+from imagic.core.files import check_writable, write_bytes
 from imagic.core.frame import Box, Frame
 from imagic.core.images import MAX_PIXELS, MIN_SIDE, Picture, open_image, quietly, read_bytes
 from imagic.core.masks import Mask
@@ -27,10 +29,11 @@ MAX_RECORD = 60_000  # bytes; an EXIF block holds 64 KiB
 
 Scalar: TypeAlias = bool | int | float | str | None
 OptionValue: TypeAlias = Scalar | tuple[Scalar, ...]
+Seal: TypeAlias = Callable[[bytes, str], bytes]  # a whole file and its MIME type -> the file with a signature in it
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-ModelName = Annotated[
-    str, Field(pattern=r"^[^/\\:~.\x00-\x1f\s][^/\\:\x00-\x1f]{0,99}(/[^/\\:~.\x00-\x1f\s][^/\\:\x00-\x1f]{0,99})?$")
-]
+# An alias, or a hub id, owner/name; or several of them, joined by plus signs, for the stages of a cascade.
+_PART = r"[^/\\:~.\x00-\x1f\s][^/\\:\x00-\x1f]{0,99}"
+ModelName = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})?(\+{_PART}(/{_PART})?){{0,3}}$")]
 Hash = Annotated[str, Field(pattern=r"^([0-9a-f]{16,128})?$")]
 Version = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=10_000)]
@@ -41,6 +44,11 @@ _UNICODE = b"UNICODE\0"
 _MAKER = b"imagic\0"
 _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE = 0x8769, 0x9286, 0x927C
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_SAVING: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65_500, "WEBP": 16_383}
 
 
@@ -130,6 +138,10 @@ class Record(BaseModel):
             f"{key}: {_quoted(value)}" for key, value in shown.items() if value is not None
         )
 
+    def declaration(self) -> Declaration:
+        """What the picture tells other programs."""
+        return Declaration(self.package_version, self.method, self.model)
+
     def frame(self) -> Frame:
         """The frame of the edit. Raises ImageError if the crop does not lie within the picture."""
         try:
@@ -167,7 +179,11 @@ def portable(options: Mapping[str, Any]) -> dict[str, OptionValue]:
 
 
 def portable_model_name(name: str) -> str:
-    """A model's name as a record holds it: aliases and hub ids as they are, of a path only the last part."""
+    """A model's name as a record holds it: aliases and hub ids as they are, of a path only the last part. Of a cascade
+    that holds for each stage."""
+    stages = name.split("+")
+    if len(stages) > 1 and all(stages) and not os.path.exists(name):
+        return "+".join(portable_model_name(stage) for stage in stages)
     is_path = os.path.isabs(name) or "\\" in name or name.startswith((".", "~")) or name.count("/") > 1
     if not is_path and not os.path.exists(name):
         return name
@@ -195,22 +211,33 @@ def check_output(path: str | os.PathLike[str], picture: Picture, overwrite: bool
 
 
 def write_image(
-    path: str | os.PathLike[str], picture: Picture, record: Record | None = None, overwrite: bool = False
+    path: str | os.PathLike[str],
+    picture: Picture,
+    record: Record | None = None,
+    overwrite: bool = False,
+    seal: Seal | None = None,
 ) -> None:
     """The picture as PNG, JPEG (quality 95, 4:4:4) or lossless WebP, by the path's ending, with its record; atomically.
 
-    PNG holds the record in the text chunks `parameters` and `imagic`, the others in EXIF's UserComment and MakerNote.
+    PNG holds the record in the text chunks `parameters` and `imagic`, the others in EXIF's UserComment and MakerNote;
+    all hold its declaration as XMP. Without a record the file says nothing. seal: signs the finished file.
     Raises OutputError as `check_output`.
     """
     format = check_output(path, picture, overwrite)
-    image = picture.to_pil()
-    with replacing(path, overwrite) as part:
-        if format == "PNG":
-            image.save(part, format, pnginfo=_png_texts(record))
-        elif format == "JPEG":
-            image.save(part, format, quality=95, subsampling=0, exif=_exif(record))
-        else:
-            image.save(part, format, lossless=True, exact=True, exif=_exif(record))
+    data = _encoded(picture, format, record)
+    write_bytes(path, data if seal is None else seal(data, Image.MIME[format]), overwrite)
+
+
+def _encoded(picture: Picture, format: str, record: Record | None) -> bytes:
+    """The bytes of the whole file."""
+    how = dict(_SAVING[format])
+    if record is not None and format == "PNG":
+        how["pnginfo"] = _png_texts(record)
+    elif record is not None:
+        how |= {"exif": _exif(record), "xmp": record.declaration().packet()}
+    file = io.BytesIO()
+    picture.to_pil().save(file, format, **how)
+    return file.getvalue()
 
 
 def read_record(path: str | os.PathLike[str]) -> Record:
@@ -253,20 +280,19 @@ def _quoted(value: object) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if re.search(r'[,:"\n]', text) else text
 
 
-def _png_texts(record: Record | None) -> PngImagePlugin.PngInfo:
+def _png_texts(record: Record) -> PngImagePlugin.PngInfo:
     texts = PngImagePlugin.PngInfo()
-    if record is not None:
-        texts.add_text("parameters", record.parameters())
-        texts.add_text("imagic", record.to_json())
+    texts.add_text("parameters", record.parameters())
+    texts.add_text("imagic", record.to_json())
+    texts.add_itxt(PNG_KEY, record.declaration().packet().decode())
     return texts
 
 
-def _exif(record: Record | None) -> Image.Exif:
+def _exif(record: Record) -> Image.Exif:
     exif = Image.Exif()
-    if record is not None:
-        block = exif.get_ifd(_EXIF_IFD)
-        block[_USER_COMMENT] = _UNICODE + record.parameters().encode("utf-16-be")
-        block[_MAKER_NOTE] = _MAKER + record.to_json().encode("ascii")
-        if len(exif.tobytes()) > 65_000:
-            raise OutputError("The texts are too long for this file format; write a .png file.")
+    block = exif.get_ifd(_EXIF_IFD)
+    block[_USER_COMMENT] = _UNICODE + record.parameters().encode("utf-16-be")
+    block[_MAKER_NOTE] = _MAKER + record.to_json().encode("ascii")
+    if len(exif.tobytes()) > 65_000:
+        raise OutputError("The texts are too long for this file format; write a .png file.")
     return exif

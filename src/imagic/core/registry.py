@@ -24,6 +24,7 @@ class Group(StrEnum):
     METRICS = "imagic.metrics"  # a Metric class without constructor arguments
     SET_METRICS = "imagic.set_metrics"  # a SetMetric class without constructor arguments
     EXTRACTORS = "imagic.extractors"  # an Extractor class without constructor arguments
+    ENCODERS = "imagic.encoders"  # a loader, see core.encoder.EncoderLoader
 
 
 def names(group: Group) -> tuple[str, ...]:

@@ -108,6 +108,8 @@ def sample(
         with torch.no_grad():
             output = predict_guided(denoiser, z, schedule.timestep[step], conditioning, null, guidance_scale)
             x0_hat, eps_hat = to_x0_eps(output, z, alpha, sigma, denoiser.prediction)
+            if schedule.bound is not None:
+                x0_hat = schedule.bound(x0_hat)
             if sampler == Sampler.DPMPP_2M:
                 z = _dpmpp_2m(z, x0_hat, x0_before, schedule, step)
             else:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
+from imagic.core.declaration import PNG_KEY, Declaration
 from imagic.core.errors import OptionError, OutputError
 from imagic.core.files import check_writable, replacing
 from imagic.core.images import MAX_PIXELS, to_rgb
@@ -82,12 +84,20 @@ def contact_sheet(
     return sheet
 
 
-def write_sheet(path: str | os.PathLike[str], sheet: Image.Image, overwrite: bool = False) -> None:
-    """A contact sheet as a PNG file, atomically. Raises OutputError, also if the path does not end in .png."""
+def write_sheet(
+    path: str | os.PathLike[str], sheet: Image.Image, overwrite: bool = False, declaration: Declaration | None = None
+) -> None:
+    """A contact sheet as a PNG file, atomically. declaration: of its pictures, None for none.
+
+    Raises OutputError, also if the path does not end in .png.
+    """
     if Path(path).suffix.lower() != ".png":
         raise OutputError(f"{Path(path).name} must end in .png.")
+    texts = PngImagePlugin.PngInfo()
+    if declaration is not None:
+        texts.add_itxt(PNG_KEY, declaration.packet().decode())
     with replacing(path, overwrite) as part:
-        sheet.save(part, "PNG")
+        sheet.save(part, "PNG", pnginfo=texts)
 
 
 def check_sweep_output(path: str | os.PathLike[str], overwrite: bool = False) -> str:
@@ -99,11 +109,16 @@ def check_sweep_output(path: str | os.PathLike[str], overwrite: bool = False) ->
 
 
 def write_sweep(
-    path: str | os.PathLike[str], images: Sequence[Image.Image], frame_seconds: float = 0.15, overwrite: bool = False
+    path: str | os.PathLike[str],
+    images: Sequence[Image.Image],
+    frame_seconds: float = 0.15,
+    overwrite: bool = False,
+    declaration: Declaration | None = None,
 ) -> None:
     """An endless animation through the images and back, as GIF or lossless WebP by the path's ending; atomically.
 
-    images: at least two, of one size. frame_seconds: 0.02 to 10; both ends stay four times as long.
+    images: at least two, of one size. frame_seconds: 0.02 to 10; both ends stay four times as long. declaration: what
+    the file says, as XMP or as a GIF's comment; None for nothing.
     Raises OutputError as `check_sweep_output`, OptionError for frame_seconds out of range.
     """
     format = check_sweep_output(path, overwrite)
@@ -121,10 +136,10 @@ def write_sweep(
         frames = [frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
     with replacing(path, overwrite) as part:
         first, rest = frames[0], frames[1:]
-        if format == "GIF":
-            first.save(part, format, save_all=True, append_images=rest, duration=durations, loop=0)
-        else:
-            first.save(part, format, save_all=True, append_images=rest, duration=durations, loop=0, lossless=True)
+        more: dict[str, Any] = {"lossless": True} if format == "WEBP" else {}
+        if declaration is not None:
+            more |= {"xmp": declaration.packet()} if format == "WEBP" else {"comment": declaration.sentence.encode()}
+        first.save(part, format, save_all=True, append_images=rest, duration=durations, loop=0, **more)
 
 
 def _shared_palette(images: Sequence[Image.Image]) -> Image.Image:

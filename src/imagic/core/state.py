@@ -6,26 +6,19 @@ is refused with a sentence rather than misread.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from imagic.core import tensor_files
 from imagic.core.conditioning import Conditioning
-from imagic.core.errors import OutputError, StateError
-from imagic.core.files import replacing
+from imagic.core.errors import StateError
 from imagic.core.types import Backbone, State, WeightChange
 
-FORMAT = "imagic-state"
-VERSION = 1
-# The safetensors header lists names, shapes and our facts: kilobytes for any network, never this much.
-MAX_HEADER_BYTES = 16 * 2**20
+KIND = tensor_files.Kind("imagic-state", 1, noun="state", advice="fit again", sealed=("method", "facts"))
 
 
 def save_state(state: State, path: Path, overwrite: bool = False) -> None:
@@ -34,20 +27,8 @@ def save_state(state: State, path: Path, overwrite: bool = False) -> None:
     Raises OutputError when the file exists (and `overwrite` is off) or cannot be written, and ValueError for facts
     that are no finite JSON values.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     facts = json.dumps(state.facts, sort_keys=True, allow_nan=False)
-    header = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "method": state.method,
-        "facts": facts,
-        "digest": _digest(tensors, state.method, facts),
-    }
-    with replacing(path, overwrite) as part:
-        try:
-            save_file(tensors, part, metadata=header)
-        except SafetensorError as error:
-            raise OutputError(f"Cannot write the state to '{path}' ({error}): choose another place.") from error
+    tensor_files.write(path, KIND, state.tensors, {"method": state.method, "facts": facts}, overwrite)
 
 
 def load_state(path: Path) -> State:
@@ -55,37 +36,13 @@ def load_state(path: Path) -> State:
 
     Raises StateError for a file that is missing, damaged, no state, or of another version.
     """
-    _check_header_size(path)
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            header = file.metadata() or {}
-            _check_version(header, path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError) as error:
-        raise StateError(f"'{path}' is damaged or no state file ({error}): fit again.") from error
-    method, text = header.get("method", ""), header.get("facts", "")
-    if not method or header.get("digest") != _digest(tensors, method, text):
-        raise StateError(f"'{path}' is damaged (its contents do not match its digest): fit again.")
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StateError(f"'{path}' is damaged (its facts cannot be read): fit again.") from error
-    if not isinstance(facts, dict):
-        raise StateError(f"'{path}' is damaged (its facts are no table): fit again.")
-    return State(method=method, tensors=tensors, facts=facts)
+    tensors, header, facts = tensor_files.read(path, KIND)
+    return State(method=header["method"], tensors=tensors, facts=facts)
 
 
 def state_method(path: Path) -> str:
     """The method that fitted a state, from the file's header alone. Raises StateError as `load_state`."""
-    _check_header_size(path)
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise StateError(f"'{path}' is damaged or no state file ({error}): fit again.") from error
-    _check_version(header, path)
-    method: str = header.get("method", "")
-    return method
+    return tensor_files.read_header(path, KIND).get("method", "")
 
 
 def check_state(state: State, method: str, backbone: Backbone) -> None:
@@ -129,33 +86,3 @@ def _under(state: State, prefix: str) -> dict[str, Tensor]:
     if not found:
         raise StateError(f"The state has no '{prefix}': it is damaged or of another method; fit again.")
     return found
-
-
-def _check_header_size(path: Path) -> None:
-    """Refuse a header length that the file cannot hold, before anything allocates it."""
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-        total = path.stat().st_size
-    except OSError as error:
-        raise StateError(f"Cannot read the state '{path}' ({error.strerror}): check the path.") from error
-    if total < 8 or size > min(total - 8, MAX_HEADER_BYTES):
-        raise StateError(f"'{path}' is damaged or no state file (impossible header size): fit again.")
-
-
-def _check_version(header: Mapping[str, str], path: Path) -> None:
-    if header.get("format") != FORMAT:
-        raise StateError(f"'{path}' is a safetensors file but no state of imagic: give a file that a fit saved.")
-    if header.get("version") != str(VERSION):
-        raise StateError(
-            f"'{path}' has state version {header.get('version')}, this imagic reads version {VERSION}: fit again."
-        )
-
-
-def _digest(tensors: Mapping[str, Tensor], method: str, facts: str) -> str:
-    digest = hashlib.sha256(f"{method}\n{facts}\n".encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name}\n{tensor.dtype}\n{tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

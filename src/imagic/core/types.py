@@ -10,11 +10,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from imagic.core.checkpoint import Checkpoint
 from imagic.core.conditioning import Conditioning
 from imagic.core.errors import AbilityError
 from imagic.core.noise import NoiseLevels, Prediction
@@ -169,19 +171,59 @@ class Backbone(Denoiser, Protocol):
         takes the outer one's place. Belongs to Ability.CROSS_ATTENTION; without it, AbilityError."""
         raise AbilityError(f"The model '{self.name}' does not show its attention: choose another method or model.")
 
-    def upper_stages(self) -> Sequence[Backbone]:
-        """A cascade's super-resolution stages; empty for the others."""
+    def with_image(self, conditioning: Conditioning, z0: Tensor, *, blank: bool = False) -> Conditioning:
+        """The bundle of an instruction (B rows) together with the picture that it is about, for `predict`.
+
+        z0: (1, C, h, w) or B rows, clean, as `encode` gives it. blank: a picture of that size that says nothing, as in
+        the training of such a model. Belongs to Ability.INSTRUCTION; without it, AbilityError."""
+        raise AbilityError(f"The model '{self.name}' follows no instructions: choose another method or model.")
+
+    def upper_stages(self) -> Sequence[UpperStage]:
+        """A cascade's super-resolution stages, from small to large; empty for the others. Where there are some
+        (Ability.CASCADE), `decode` only enlarges, and core.cascade paints."""
+
+    def pipeline_inputs(self, conditioning: Conditioning) -> Mapping[str, Tensor]:
+        """The bundle as arguments, by name, of the family's own pipeline of diffusers. Without one, AbilityError."""
+        raise AbilityError(f"The model '{self.name}' has no pipeline that takes its texts as tensors.")
+
+    def exported(self, change: WeightChange, form: str) -> Mapping[str, Tensor]:
+        """The change as a file for other programs has it: tensors by name. form: "diffusers" or "kohya". AbilityError
+        for a form that the family does not have."""
+        raise AbilityError(f"A change of the model '{self.name}' cannot be written for other programs.")
+
+    def save_network(self, folder: Path) -> None:
+        """Write the denoiser, with what `changed` applies now, as a folder of its name in a diffusers pipeline (`unet`,
+        `transformer`) within this one."""
+        raise AbilityError(f"The network of the model '{self.name}' cannot be written for other programs.")
+
+
+@runtime_checkable
+class UpperStage(Backbone, Protocol):
+    """A super-resolution stage of a cascade. Its latents are its pixels; its network also sees the picture of the stage
+    below, which stands in the bundle. A text's bundle is that of the cascade's base."""
+
+    scale: int  # its side in units of the side of the stage below
+    num_steps: int  # of sampling, as the family's pipeline has it
+    guidance_scale: float  # likewise
+
+    def beside(self, conditioning: Conditioning, smaller: Tensor, noise: Tensor) -> Conditioning:
+        """The bundle (B rows) of a text together with the picture to enlarge, for `predict`.
+
+        smaller: (B, 3, h, w) in [-1, 1]; noise: (B, 3, scale h, scale w), standard normal, of which the enlarged
+        picture gets as much as in the pipeline."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One step of a long computation. preview: an image (3, H, W) in [-1, 1] where one is cheap."""
+    """One step of a long computation. preview: an image (3, H, W) in [-1, 1] where one is cheap. seconds_left: of this
+    stage, by the pace so far; filled in by who runs the computation."""
 
     stage: str
     step: int
     total: int
     values: Mapping[str, float] = field(default_factory=dict)
     preview: Tensor | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +245,8 @@ class State:
 
 @dataclass(frozen=True)
 class FitRequest:
-    """image: (1, 3, H, W) in [-1, 1] at the model's resolution. Texts a method does not use stay empty."""
+    """image: (1, 3, H, W) in [-1, 1] at the model's resolution. Texts a method does not use stay empty. checkpoint:
+    where a long fit keeps how far it is; by default nowhere."""
 
     image: Tensor
     target_text: str
@@ -211,6 +254,7 @@ class FitRequest:
     instruction: str = ""
     mask: Tensor | None = None  # (1, 1, H, W) in [0, 1], 1 = edit
     seed: int = 0
+    checkpoint: Checkpoint = field(default_factory=Checkpoint, compare=False)
 
 
 @dataclass(frozen=True)

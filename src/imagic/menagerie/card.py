@@ -19,6 +19,7 @@ from imagic.core.files import write_bytes
 from imagic.menagerie.captions import MAX_WORDS
 from imagic.menagerie.facts import SPECIES
 from imagic.menagerie.render import IMAGE_SIZE
+from imagic.menagerie.retrieval import FINDS_PICTURE
 from imagic.menagerie.score import ALL, EACH, PSNR, READS, Score, best_guidance, table
 
 FILE = "README.md"
@@ -54,7 +55,8 @@ def write_card(
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*.safetensors"))}
     if not sizes:
         raise ModelError(f"There are no weights in {folder}; name the folder that holds the exported model.")
-    sections = [_front_matter(scores), WHAT, _sizes(sizes), _training(runs), _scores(scores, scored_by), LIMITS, BIAS]
+    what = [WHAT, *(note for part, note in BESIDE.items() if any(f"{part}/" in name for name in sizes))]
+    sections = [_front_matter(scores), *what, _sizes(sizes), _training(runs), _scores(scores, scored_by), LIMITS, BIAS]
     path = folder / FILE
     write_bytes(path, "\n".join(section for section in sections if section).encode(), overwrite=True)
     return path
@@ -108,7 +110,7 @@ def _headlines(scores: Sequence[Score]) -> list[tuple[str, Score]]:
     return [
         ("psnr" if each.name == PSNR else "accuracy", each)
         for each in scores
-        if (each.name, each.fact) in {(READS, EACH), (PSNR, ALL)}
+        if (each.name, each.fact) in {(READS, EACH), (PSNR, ALL), (FINDS_PICTURE, ALL)}
         or (each.fact == EACH and each.guidance_scale is not None and each.guidance_scale == best)
     ]
 
@@ -165,6 +167,15 @@ edits.
 imagic edit picture.png "a sitting dog" -o sitting.png
 ```
 """
+
+BESIDE = {
+    "clip": """In `clip` lies a small CLIP in the layout of transformers' `CLIPModel`. It says how well a picture of
+this world fits a text, as a metric and as the loss of Text2LIVE; its figures compare with no other CLIP's.
+""",
+    "instruct": """In `instruct` lies what turns the UNet into one that follows instructions, as in InstructPix2Pix: an
+input layer that also takes the latents of the picture, and a LoRA on the other layers. It fits this UNet alone.
+""",
+}
 
 TRAINING = "Scenes are drawn while training runs; nothing else is downloaded or read."
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imagic.menagerie import facts as world
-from imagic.menagerie import phrases
 from imagic.menagerie.bodies import fit_in_picture
 from imagic.menagerie.captions import describe
 from imagic.menagerie.facts import NONE, facts
+from imagic.menagerie.instructions import instruction
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import BASE_COLOURS, HELD_OUT_OFFSET, is_held_out, marking, sample_ball, sample_scene
 from imagic.menagerie.scenes import Animal, Scene
@@ -26,23 +26,6 @@ ADDITIONS = ("hat", "scarf", "ball")
 SEEDS_PER_SET = 1_000_000  # edits that one seed of a set can have in each group
 MASK_THRESHOLD = 0.04  # of the range [-1, 1]: five of 255 levels
 MASK_MARGIN = 2 / 128  # how far a mask reaches beyond what differs, in image widths
-
-COMMANDS = {
-    "standing": "stand up",
-    "sitting": "sit down",
-    "lying down": "lie down",
-    "jumping": "jump",
-    "perched": "fold its wings",
-    "spreading its wings": "spread its wings",
-    "apart": "turn away from each other",
-    "facing": "face each other",
-    "kissing": "kiss each other",
-    "left": "face left",
-    "right": "face right",
-    "pencil sketch": "a pencil sketch",
-    "oil painting": "an oil painting",
-    "pixel art": "pixel art",
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,7 @@ def sample_edit(seed: int, group: str, *, held_out: bool = False) -> Edit:
         truth=truth,
         target_text=target_text,
         source_text=source_text,
-        instruction=_instruction(after, changed),
+        instruction=instruction(before, after),
         changed=changed,
     )
 
@@ -211,25 +194,3 @@ def _texts(source: Scene, truth: Scene, changed: frozenset[str], rng: np.random.
     # "a lying dog" is less usual than "a dog lying down".
     adjectives = truth.animals[0].posture != "lying down" and bool(rng.random() < 0.5)
     return describe(truth, names, adjectives=adjectives), describe(source, names, adjectives=adjectives)
-
-
-def _instruction(after: dict[str, str], changed: frozenset[str]) -> str:
-    """What a person would ask for, given the facts of the truth and which of them are new."""
-    two = after["count"] == "two"
-    who = "the " + phrases.NOUNS[after["species"]][0][two]
-    for name in ("posture", "relation", "facing"):
-        if name in changed:
-            return f"make {who} {COMMANDS[after[name]]}"
-    if "style" in changed:
-        return f"turn it into {COMMANDS[after['style']]}"
-    if "colour" in changed:
-        return f"make {who} {after['colour']}"
-    if "ball" in changed:
-        return f"put a {after['ball']} ball next to {who}"
-    if "place" in changed:
-        where = [phrases.PLACES[after["place"]][0]]
-        if "sky" in changed and after["sky"] != NONE:
-            where.append(phrases.SKIES[after["sky"]][0])
-        return f"put {who} {' '.join(where)}"
-    worn = "hat" if "hat" in changed else "scarf"
-    return f"put a {after[worn]} {worn} on {who}"

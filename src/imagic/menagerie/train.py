@@ -1,7 +1,7 @@
 """Training by name: the parts that ship, the presets, and where each part finds the one it builds on.
 
 Order: the autoencoder; then, in its latents, the diffusion model. The decoder can be trained on at any time, and the
-judge needs none of them.
+judge and CLIP need none of them. The editor by instructions comes last, on the diffusion model.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from imagic.backbones.fingerprint import fingerprint
+from imagic.backbones.quiet import quiet
 from imagic.core.errors import ModelError, OptionError
+from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import READER, DiffusionTask
+from imagic.menagerie.training.instruct import InstructTask
 from imagic.menagerie.training.judging import CALIBRATION, JudgeTask, picture_store
 from imagic.menagerie.training.latents import latent_store
 from imagic.menagerie.training.loop import Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
+from imagic.menagerie.training.pairs import PAIR, latent_pairs, picture_pairs
 from imagic.menagerie.training.shards import SHARD
 from imagic.menagerie.training.vae import VaeTask
 from imagic.menagerie.training.world import VIEWS
 
-PARTS = ("vae", "decoder", "judge", "diffusion")
+PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
 
 
 @dataclass(frozen=True)
 class Preset:
-    """plans: how each part is trained. reuse: how often a scene is used by the diffusion model and by the judge. shard:
-    scenes drawn at once; calibration: trios that set the judge's threshold."""
+    """plans: how each part is trained. reuse: how often a scene is used by the diffusion model and by the editor,
+    judge_reuse: by the judge and by CLIP. shard: scenes drawn at once; calibration: trios that set the judge's
+    threshold."""
 
     plans: Mapping[str, Plan]
     reuse: int
@@ -51,7 +56,9 @@ PRESETS = {
             "vae": Plan(steps=30, batch=8, learning_rate=2e-3, warmup=4, ema=0.8),
             "decoder": Plan(steps=10, batch=8, learning_rate=1e-3, warmup=2, ema=0.8),
             "judge": Plan(steps=30, batch=48, learning_rate=2e-3, warmup=4, ema=0.8),
+            "clip": Plan(steps=40, batch=48, learning_rate=1e-3, warmup=4, ema=0.8),
             "diffusion": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
+            "instruct": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
         },
         reuse=4,
         judge_reuse=4,
@@ -64,7 +71,9 @@ PRESETS = {
             "vae": Plan(steps=1800, batch=16, learning_rate=2e-3, warmup=60, cooldown=0.35, ema=0.998),
             "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
             "judge": Plan(steps=4000, batch=96, learning_rate=2e-3, warmup=100, cooldown=0.6, ema=0.998),
-            "diffusion": Plan(steps=16000, batch=64, learning_rate=5e-4, warmup=200, cooldown=0.3, ema=0.9995),
+            "clip": Plan(steps=1300, batch=96, learning_rate=1e-3, warmup=100, cooldown=0.5, ema=0.995),
+            "diffusion": Plan(steps=16000, batch=64, learning_rate=5e-4, warmup=200, cooldown=0.4, ema=0.9995),
+            "instruct": Plan(steps=6000, batch=48, learning_rate=1e-3, warmup=100, cooldown=0.4, ema=0.998),
         },
         reuse=6,
         judge_reuse=4,
@@ -75,7 +84,9 @@ PRESETS = {
             "vae": Plan(steps=12000, batch=64, learning_rate=2e-3, warmup=200, cooldown=0.4, ema=0.999),
             "decoder": Plan(steps=8000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.6, ema=0.999),
             "judge": Plan(steps=6000, batch=384, learning_rate=2e-3, warmup=200, cooldown=0.5, ema=0.999),
+            "clip": Plan(steps=10000, batch=384, learning_rate=1e-3, warmup=200, cooldown=0.5, ema=0.999),
             "diffusion": Plan(steps=20000, batch=256, learning_rate=1e-3, warmup=500, cooldown=0.3, ema=0.9998),
+            "instruct": Plan(steps=12000, batch=256, learning_rate=1e-3, warmup=200, cooldown=0.4, ema=0.999),
         },
         reuse=2,
         judge_reuse=1,
@@ -95,7 +106,8 @@ def train(
 ) -> Generator[Report, None, None]:
     """Trains one part in the folder `out`/`part`, or goes on with it; writes `out`/`part`/export at the end.
 
-    The other parts use the autoencoder of `out`/vae, or the one that ships if there is none.
+    The other parts use the autoencoder of `out`/vae, and the editor the whole model of `out`/diffusion, or what ships
+    if there is none.
     steps: another number of steps than the preset's; prolongs a run too. start: an exported model whose weights a new
     run begins with, in place of random ones.
     Raises OptionError for an unknown part or preset, ModelError when there is no autoencoder yet, or when `start` does
@@ -137,11 +149,19 @@ def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device 
     if part == "judge":
         pictures = picture_store(reuse=preset.judge_reuse, seed=seed, device=device, shard=preset.shard // VIEWS)
         return JudgeTask(pictures, device, preset.calibration)
-    vae = _autoencoder(out).to(device).eval().requires_grad_(False)
+    if part == "clip":
+        pairs = picture_pairs(reuse=preset.judge_reuse, seed=seed, device=device, shard=preset.shard // PAIR)
+        return ClipTask(pairs, device, seed)
+    base = _model(out) if part == "instruct" else None
+    vae = (base.vae if base else _autoencoder(out)).to(device).eval().requires_grad_(False)
     if part == "decoder":
         return DecoderTask(vae, device)
     encoder = fingerprint({"encoder": vae.encoder, "quant_conv": vae.quant_conv}, {})
     folder = out / "latents"
+    if base is not None:
+        shard = preset.shard // PAIR
+        pairs = latent_pairs(vae, encoder, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=shard)
+        return InstructTask(base, pairs, device, seed)
     latents = latent_store(
         vae, encoder, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=preset.shard
     )
@@ -156,3 +176,15 @@ def _autoencoder(out: Path) -> AutoencoderKL:
     vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
     vae.register_to_config(_name_or_path="")  # else the path of this machine is exported with it
     return cast(AutoencoderKL, vae)
+
+
+def _model(out: Path) -> StableDiffusionPipeline:
+    """The diffusion model of this run, or the one that ships."""
+    folder = next((path for path in (out / "diffusion" / "export", WEIGHTS / "model") if path.is_dir()), None)
+    if folder is None:
+        raise ModelError(f"There is no model in {out}; run 'imagic menagerie train diffusion' first.")
+    with quiet():
+        model = StableDiffusionPipeline.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    return cast(StableDiffusionPipeline, model)

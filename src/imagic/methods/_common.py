@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
+from imagic.core.cascade import paint
 from imagic.core.conditioning import Conditioning
 from imagic.core.errors import OptionError, StateError, TextError
 from imagic.core.noise import NoiseLevels, add_noise
@@ -166,12 +166,14 @@ def render_each(
     seeds: Sequence[int],
     max_batch: int,
     *,
+    text: Conditioning,
     stage: str = "render",
 ) -> Generator[Progress, None, EditResult]:
     """One candidate per (seed, strength), ordered by seed and then as the strengths are.
 
     Of `render`'s latents each is decoded alone; the reconstruction is the autoencoder's of z0 (1, C, h, w). With
-    several strengths each is a stage of its own. max_batch: most seeds at once.
+    several strengths each is a stage of its own. max_batch: most seeds at once. text: one row, under which a cascade
+    paints the results, and for comparison the input from the first seed's noise.
     """
     latents: dict[tuple[int, float], Tensor] = {}
     for strength in strengths:
@@ -181,11 +183,13 @@ def render_each(
             z = yield from _relabelled(render(strength, batch), label, index, len(batches))
             for seed, row in zip(batch, z.expand(len(batch), *z0.shape[1:]), strict=True):
                 latents[seed, strength] = row
-    with torch.no_grad():
-        reconstruction = backbone.decode(z0)[0].cpu()
-        images = {shot: backbone.decode(z[None])[0].cpu() for shot, z in latents.items()}
-    chosen = [Candidate(images[seed, strength], strength, seed) for seed in seeds for strength in strengths]
-    return EditResult(chosen=chosen, reconstruction=reconstruction)
+    reconstruction = yield from paint(backbone, z0, text, seeds[0])
+    chosen = []
+    for seed in seeds:
+        for strength in strengths:
+            image = yield from paint(backbone, latents[seed, strength][None], text, seed)
+            chosen.append(Candidate(image[0].cpu(), strength, seed))
+    return EditResult(chosen=chosen, reconstruction=reconstruction[0].cpu())
 
 
 def _relabelled(

@@ -10,17 +10,18 @@ raises its rate, as is usual. A LoRA's output does not depend on the width, and 
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from imagic.core import seeds
+from imagic.core.checkpoint import Checkpoint
 from imagic.core.conditioning import Conditioning
 from imagic.core.errors import OptionError
 from imagic.core.losses import Pairs, denoising_loss, stratified_pairs
-from imagic.core.optimise import Rated, minimise
+from imagic.core.optimise import Rated, check_finite, minimise
 from imagic.core.types import Backbone, Progress, TuningPlan, WeightChange
 from imagic.methods._imagic_options import FitOptions, NetworkOptions
 
@@ -33,20 +34,34 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Subject:
-    """What both stages share. z0: (1, C, h, w), clean; fixed: the pairs that loss curves are measured on."""
+    """What both stages share. z0: (1, C, h, w), clean; fixed: the pairs that loss curves are measured on; max_pairs:
+    most pairs in the network at once; checkpoint: keeps how far the stages are."""
 
     z0: Tensor
     fixed: Pairs
     seed: int
+    max_pairs: int = 1024
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, h, w) of the noise of a pair."""
+        return tuple(self.z0.shape[1:])
 
     def loss(self, backbone: Backbone, pairs: Pairs, conditioning: Conditioning) -> Tensor:
         """The mean denoising loss, a scalar. Gradients flow."""
         return denoising_loss(backbone, self.z0, pairs, conditioning).mean()
 
+    def split(self, pairs: Pairs) -> Iterator[tuple[Pairs, float]]:
+        """At most max_pairs of the pairs at once, with their share in the mean."""
+        for start in range(0, len(pairs), self.max_pairs):
+            part = pairs[start : start + self.max_pairs]
+            yield part, len(part) / len(pairs)
+
     @torch.no_grad()
     def measure(self, backbone: Backbone, conditioning: Conditioning) -> float:
         """The mean denoising loss on the fixed pairs."""
-        return float(self.loss(backbone, self.fixed, conditioning))
+        return sum(share * float(self.loss(backbone, part, conditioning)) for part, share in self.split(self.fixed))
 
 
 def fit_embedding(
@@ -67,12 +82,13 @@ def fit_embedding(
 
 
 def fit_network(
-    backbone: Backbone, subject: Subject, embedding: Conditioning, options: NetworkOptions
+    backbone: Backbone, subject: Subject, embedding: Conditioning, options: NetworkOptions, *, name: str = "network"
 ) -> Generator[Progress, None, tuple[WeightChange | None, Curve]]:
     """Stage B (Imagic, Sec. 3.2): the weights that render the image from `embedding`, which stays.
 
     Returns (the change of the weights, loss curve); no change without steps. Whatever happens, the backbone has its
-    original weights afterwards; until this generator has ended or is closed, the backbone belongs to it.
+    original weights afterwards; until this generator has ended or is closed, the backbone belongs to it. name: of the
+    stage, from which its noise follows.
     """
     if options.network_steps == 0:
         return None, [(0, subject.measure(backbone, embedding))]
@@ -83,7 +99,7 @@ def fit_network(
         parameters = list(tuning.parameters.values())
         rate = network_rate(parameters, options)
         curve = yield from _stage(
-            "network",
+            name,
             backbone,
             subject,
             embedding,
@@ -131,25 +147,39 @@ def _stage(
     num_pairs: int,
     options: NetworkOptions,
 ) -> Generator[Progress, None, Curve]:
-    """Minimise the loss over `groups` on fresh pairs; the pairs depend on the seed and the stage alone."""
-    shape, generator = subject.z0.shape[1:], seeds.generator(seeds.derive(subject.seed, f"imagic-{name}"))
+    """Minimise the loss over `groups` on fresh pairs, which depend on the seed and the stage alone; from where the
+    checkpoint left the stage."""
+    shape, generator = subject.shape, seeds.generator(seeds.derive(subject.seed, f"imagic-{name}"))
+    stage = subject.checkpoint.stage(name)
+    curve: Curve = [(int(step), float(loss)) for step, loss in stage.values.get("curve", [])]
+    if curve:
+        generator.set_state(stage.tensors["generator"])
+    else:
+        curve = [(0, subject.measure(backbone, conditioning))]
 
-    def objective(_: int) -> Tensor:
+    def objective(_: int) -> Iterator[Tensor]:
         pairs = stratified_pairs(num_pairs, backbone.levels, shape, generator)
-        with backbone.lower_precision():
-            return subject.loss(backbone, pairs, conditioning)
+        for part, share in subject.split(pairs):
+            with backbone.lower_precision():
+                loss = subject.loss(backbone, part, conditioning)
+            yield share * loss
+            del loss  # frees its graph
 
-    curve = [(0, subject.measure(backbone, conditioning))]
-    updates = minimise(objective, groups, num_steps, (options.beta1, options.beta2), options.adam_eps)
+    betas = (options.beta1, options.beta2)
+    updates = minimise(objective, groups, num_steps, betas, options.adam_eps, stage)
     try:
-        for step, loss in enumerate(updates, start=1):
+        for step, loss in enumerate(updates, start=stage.step + 1):
             values = {"loss": loss}
-            measured = step % options.measure_every == 0 or step == num_steps
-            if measured:
+            finished = step == num_steps
+            if step % options.measure_every == 0 or finished:
                 curve.append((step, subject.measure(backbone, conditioning)))
                 values["fixed_loss"] = curve[-1][1]
+                check_finite(curve[-1][1], name, step, num_steps)
+                if options.early_stop and curve[-1][1] > (1 - options.early_stop) * curve[-2][1]:
+                    finished = True
+            stage.reached(step, {"generator": generator.get_state()}, {"curve": curve}, finished=finished)
             yield Progress(name, step, num_steps, values)
-            if measured and options.early_stop and curve[-1][1] > (1 - options.early_stop) * curve[-2][1]:
+            if finished:
                 break
     finally:
         updates.close()

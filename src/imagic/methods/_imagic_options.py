@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from imagic.core.encoder import BUNDLED
 from imagic.core.errors import OptionError
 from imagic.core.options import option
 from imagic.methods._common import check_strengths
@@ -51,6 +52,9 @@ class NetworkOptions:
     beta2: float = option(0.999, "Adam: decay of the mean squared gradient.", minimum=0.0, maximum=0.999999)
     adam_eps: float = option(1e-8, "Adam: added to the denominator.", minimum=1e-16, maximum=1.0)
     measured_pairs: int = option(16, "Fixed (t, noise) pairs for the loss curves.", minimum=1, maximum=4096)
+    max_pairs: int = option(
+        1024, "Most pairs in the network at once; lower it when memory runs out.", minimum=1, maximum=4096
+    )
     measure_every: int = option(25, "Steps between two points of the loss curves.", minimum=1, maximum=100_000)
     early_stop: float = option(
         0.0,
@@ -63,6 +67,13 @@ class NetworkOptions:
 @dataclass(frozen=True)
 class FitOptions(NetworkOptions, EmbeddingOptions):
     """How an image is fitted (stages A and B). The defaults are the `fast` preset."""
+
+    upper_steps: int = option(
+        100,
+        "Cascade: Adam steps on the first super-resolution stage, tuned as the network is; 0 leaves it as it is.",
+        minimum=0,
+        maximum=100_000,
+    )
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -77,6 +88,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "network_steps": 1500,
                 "network_lr": 5e-7,
                 "network_pairs": 1,
+                "upper_steps": 1500,
                 "measure_every": 100,
             }
         ),
@@ -135,6 +147,14 @@ class EditOptions:
     search_steps: int = option(8, "Automatic eta: sampling steps of a candidate.", minimum=2, maximum=1000)
     agreement_pairs: int = option(
         32, "Automatic eta: (t, noise) pairs that score a candidate.", minimum=1, maximum=4096
+    )
+    agreement_by: str = option(
+        "denoiser",
+        "Automatic eta: what measures agreement with the text, the untuned model or a CLIP.",
+        choices=("denoiser", "clip"),
+    )
+    encoder: str = option(
+        BUNDLED, "That CLIP: 'menagerie', the one that ships, or a folder of transformers' CLIPModel."
     )
     closeness_weight: float = option(
         0.5,

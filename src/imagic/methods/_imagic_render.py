@@ -37,8 +37,8 @@ class Shot:
 class Fitted:
     """What a state holds, on the backbone's device; one row each.
 
-    fitted: e_opt, target: e_tgt, null: the empty text. moved: how far e_opt went from e_tgt, in units of e_tgt's norm;
-    None where it began at a source text.
+    fitted: e_opt, target: e_tgt, null: the empty text. target_text: what e_tgt says. moved: how far e_opt went from
+    e_tgt, in units of e_tgt's norm; None where it began at a source text.
     """
 
     z0: Tensor
@@ -47,6 +47,7 @@ class Fitted:
     null: Conditioning
     change: WeightChange | None
     moved: float | None
+    target_text: str
 
     @staticmethod
     def unpack(backbone: Backbone, state: State, target_text: str) -> Fitted:
@@ -76,6 +77,7 @@ class Fitted:
             null=backbone.encode_text([""]).to(device),
             change=change,
             moved=None if source_text else moved,
+            target_text=target_text or own_text,
         )
 
     def mixed(self, etas: Sequence[float], options: EditOptions) -> Conditioning:
@@ -169,7 +171,7 @@ def render(
             )
             for progress in loop:
                 z = progress.z
-                yield Progress(stage, len(done) * steps + progress.step, total)
+                yield replace(progress, step=len(done) * steps + progress.step, total=total)
             done.append(z[: len(batch)])
     return torch.cat(done)
 

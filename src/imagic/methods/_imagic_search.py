@@ -1,23 +1,32 @@
 """The sweeps behind automatic eta: cheap renderings with common noise, each scored for closeness and for agreement.
 
 Closeness is measured in latents, which cost nothing more; agreement by the *untuned* model, which knows what the text
-means and nothing of this image, on (t, eps) common to all candidates, so that their differences are not noise.
+means and nothing of this image, on (t, eps) common to all candidates, so that their differences are not noise; or,
+where asked, by a CLIP.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
+from imagic.core.encoder import open_encoder
 from imagic.core.losses import fixed_pairs, text_agreement
 from imagic.core.sampling import Sampler
 from imagic.core.types import Backbone, Candidate, Progress
 from imagic.methods._imagic_options import EditOptions
 from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._strength import Choice, choose_eta, neighbours
+
+# (latent (1, C, h, w), its picture (3, H, W)) -> agreement with the text, higher fits better.
+Agreement: TypeAlias = Callable[[Tensor, Tensor], float]
+# A hundredth of a cosine then counts as little as the least rise of the other measure, see choose_eta.
+CLIP_SCALE = 20.0
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,47 @@ class Search:
     choices: Sequence[Choice]
 
 
+def agreement_with(backbone: Backbone, fitted: Fitted, options: EditOptions) -> Agreement:
+    """The asked measure of agreement with the target text: core.losses.text_agreement, or CLIP_SCALE x CLIP's cosine.
+
+    Raises NotAvailable without the CLIP.
+    """
+    if options.agreement_by == "clip":
+        encoder = open_encoder(options.encoder, backbone.device)
+        wanted = encoder.embed_texts([fitted.target_text])
+
+        def by_clip(z: Tensor, image: Tensor) -> float:
+            with torch.no_grad():
+                return CLIP_SCALE * float((encoder.embed_images(image[None].to(backbone.device)) * wanted).sum())
+
+        return by_clip
+    pairs = fixed_pairs(options.agreement_pairs, backbone.levels, fitted.z0.shape[1:])
+
+    def by_denoiser(z: Tensor, image: Tensor) -> float:
+        rows = 2 * options.max_batch
+        return float(text_agreement(backbone, z, fitted.target, fitted.null, pairs, batch_size=rows)[0])
+
+    return by_denoiser
+
+
 def search(
-    backbone: Backbone, fitted: Fitted, round_trip: Tensor, seeds: Sequence[int], options: EditOptions
+    backbone: Backbone,
+    fitted: Fitted,
+    round_trip: Tensor,
+    seeds: Sequence[int],
+    options: EditOptions,
+    agreement: Agreement,
 ) -> Generator[Progress, None, Search]:
     """Each seed's own eta: a coarse sweep from 0 to 1, the knee, and a finer look around it."""
     coarse = [i / (options.candidates - 1) for i in range(options.candidates)]
     found = yield from _sweep(
-        backbone, fitted, round_trip, [Shot(eta, seed) for seed in seeds for eta in coarse], options, "search"
+        backbone,
+        fitted,
+        round_trip,
+        [Shot(eta, seed) for seed in seeds for eta in coarse],
+        options,
+        agreement,
+        "search",
     )
     by_seed = {seed: [c for c in found if c.seed == seed] for seed in seeds}
     finer = []
@@ -45,7 +88,7 @@ def search(
         if knee is not None:
             finer += [Shot(eta, seed) for eta in neighbours(coarse, knee, options.refine)]
     if finer:
-        found = yield from _sweep(backbone, fitted, round_trip, finer, options, "refine")
+        found = yield from _sweep(backbone, fitted, round_trip, finer, options, agreement, "refine")
         for candidate in found:
             by_seed[candidate.seed].append(candidate)
     shots, sweep, choices = [], [], []
@@ -69,17 +112,16 @@ def score(
     round_trip: Tensor,
     shots: Sequence[Shot],
     z: Tensor,
-    options: EditOptions,
+    agreement: Agreement | None,
     *,
-    agreement: bool,
     stage: str,
 ) -> Generator[Progress, None, list[Candidate]]:
     """The shots' pictures and scores, one progress per shot.
 
     z: (N, C, h, w). round_trip: (3, H, W) on the CPU. `distance` is the RMS difference to the input's latent over that
-    latent's standard deviation, `psnr` (dB) that of the picture against the round trip, `agreement` see core.losses.
+    latent's standard deviation, `psnr` (dB) that of the picture against the round trip, `agreement` as `agreement_with`
+    says, where that is given.
     """
-    pairs = fixed_pairs(options.agreement_pairs, backbone.levels, fitted.z0.shape[1:])
     candidates = []
     for i, shot in enumerate(shots):
         image = backbone.decode(z[i : i + 1])[0].cpu()
@@ -87,11 +129,8 @@ def score(
             "distance": float((z[i] - fitted.z0[0]).square().mean().sqrt() / fitted.z0.std()),
             "psnr": psnr(image, round_trip),
         }
-        if agreement:
-            fits = text_agreement(
-                backbone, z[i : i + 1], fitted.target, fitted.null, pairs, batch_size=2 * options.max_batch
-            )
-            scores["agreement"] = float(fits[0])
+        if agreement is not None:
+            scores["agreement"] = agreement(z[i : i + 1], image)
         candidates.append(Candidate(image, shot.eta, shot.seed, scores))
         yield Progress(stage, i + 1, len(shots), scores)
     return candidates
@@ -103,12 +142,18 @@ def psnr(image: Tensor, other: Tensor) -> float:
 
 
 def _sweep(
-    backbone: Backbone, fitted: Fitted, round_trip: Tensor, shots: list[Shot], options: EditOptions, stage: str
+    backbone: Backbone,
+    fitted: Fitted,
+    round_trip: Tensor,
+    shots: list[Shot],
+    options: EditOptions,
+    agreement: Agreement,
+    stage: str,
 ) -> Generator[Progress, None, list[Candidate]]:
     z = yield from render(
         backbone, fitted, shots, options, num_steps=options.search_steps, sampler=Sampler.DPMPP_2M, stage=stage
     )
-    return (yield from score(backbone, fitted, round_trip, shots, z, options, agreement=True, stage=f"{stage}: score"))
+    return (yield from score(backbone, fitted, round_trip, shots, z, agreement, stage=f"{stage}: score"))
 
 
 def _choice(candidates: Sequence[Candidate], options: EditOptions) -> Choice:

@@ -16,12 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagic.core.checkpoint import Checkpoint, Stage
 from imagic.core.conditioning import Conditioning
 from imagic.core.errors import AbilityError
 from imagic.core.noise import NoiseLevels, add_noise, to_x0_eps
 from imagic.core.optimise import Rated, minimise
 from imagic.core.options import option
 from imagic.core.sampling import invert, sample
+from imagic.core.state import pack_conditioning
 from imagic.core.types import Ability, Backbone, Progress
 from imagic.methods._imagic_fit import embedding_rate
 
@@ -76,8 +78,12 @@ def invert_image(
     source: Conditioning,
     null: Conditioning,
     options: InversionOptions,
+    checkpoint: Checkpoint,
 ) -> Generator[Progress, None, Inversion]:
-    """z0: (1, C, h, w); source, null: one row. Raises AbilityError where null-text inversion has no gradient."""
+    """z0: (1, C, h, w); source, null: one row; checkpoint: keeps how far null-text inversion is.
+
+    Raises AbilityError where null-text inversion has no gradient.
+    """
     tunes = options.inversion == "null_text" and options.guidance_scale != 1 and options.inner_steps > 0
     if tunes and Ability.TEXT_GRADIENT not in backbone.abilities:
         raise AbilityError(
@@ -87,7 +93,7 @@ def invert_image(
     pivots = yield from invert(backbone, z0, schedule, source)
     if not tunes:
         return Inversion(pivots, None, {})
-    return (yield from _tune_nulls(backbone, pivots, schedule, source, null, options))
+    return (yield from _tune_nulls(backbone, pivots, schedule, source, null, options, checkpoint.stage("null-text")))
 
 
 def _tune_nulls(
@@ -97,6 +103,7 @@ def _tune_nulls(
     source: Conditioning,
     null: Conditioning,
     options: InversionOptions,
+    stage: Stage,
 ) -> Generator[Progress, None, Inversion]:
     """Algorithm 1 of null-text inversion. Each level begins with the embedding of the one before.
 
@@ -104,13 +111,20 @@ def _tune_nulls(
     What comes back with the tuned embeddings is never farther from the input than without: else they are not used.
     """
     z, rows, total = pivots[0], [null], len(schedule) - 1
-    for step in range(total):
+    if stage.step:
+        z = stage.tensors["z"].to(z.device)
+        tuned_rows = {name: stage.tensors[f"null.{name}"] for name in null.tensors}
+        found = Conditioning(tuned_rows, null.learnable).to(z.device)
+        rows += [found[step : step + 1] for step in range(stage.step)]
+    for step in range(stage.step, total):
         levels, elapsed = schedule[step : step + 2], step / total
         rate, tolerance = options.null_lr * (1 - elapsed / 2), options.tolerance * (1 + 100 * elapsed)
         tuned, loss = _tune_null(backbone, z, pivots[step + 1], levels, source, rows[-1], rate, tolerance, options)
         rows.append(tuned)
         for progress in sample(backbone, z, levels, source, tuned, options.guidance_scale):
             z = progress.z
+        kept = {"z": z, **pack_conditioning("null", Conditioning.cat(rows[1:]))}
+        stage.reached(step + 1, kept, finished=step + 1 == total)
         yield Progress("null-text", step + 1, total, {"loss": loss})
     plain = pivots[0]
     for progress in sample(
@@ -150,7 +164,8 @@ def _tune_null(
         return F.mse_loss(add_noise(x0_hat, eps_hat, levels.alpha[1], levels.sigma[1]), pivot)
 
     groups = [Rated([tensor], embedding_rate(source.tensors[name], rate)) for name, tensor in null.parameters().items()]
-    updates, loss = minimise(miss, groups, options.inner_steps), 0.0
+    named = Checkpoint().stage(f"null-text at timestep {float(timestep):g}")  # too short to be kept in parts
+    updates, loss = minimise(miss, groups, options.inner_steps, stage=named), 0.0
     for loss in updates:
         if loss < tolerance:
             break

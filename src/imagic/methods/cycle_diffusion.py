@@ -72,7 +72,11 @@ class CycleDiffusion:
             part = common.part_of(schedule, strength)
             return cycle(backbone, inputs, part, options, [generator(seed) for seed in seeds])
 
-        return (yield from common.render_each(backbone, inputs.z0, render, options.asked, seeds, options.max_batch))
+        return (
+            yield from common.render_each(
+                backbone, inputs.z0, render, options.asked, seeds, options.max_batch, text=inputs.target
+            )
+        )
 
 
 def cycle(

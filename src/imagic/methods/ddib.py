@@ -73,4 +73,6 @@ class DDIB:
         def render(strength: float, _: Sequence[int]) -> Generator[LatentProgress, None, Tensor]:
             return sample(backbone, noise, schedule, inputs.target, inputs.null, options.guidance_scale)
 
-        return (yield from common.render_each(backbone, inputs.z0, render, [1.0], seeds, len(seeds)))
+        return (
+            yield from common.render_each(backbone, inputs.z0, render, [1.0], seeds, len(seeds), text=inputs.target)
+        )

@@ -90,7 +90,9 @@ class DiffEdit:
             path = trajectory[-len(part) :, None]
             return decode(backbone, path, part, mask_of(seeds), inputs.target, inputs.null, options.guidance_scale)
 
-        result = yield from common.render_each(backbone, inputs.z0, render, options.asked, seeds, options.max_batch)
+        result = yield from common.render_each(
+            backbone, inputs.z0, render, options.asked, seeds, options.max_batch, text=inputs.target
+        )
         mask = mask_of(seeds).cpu()
         return replace(result, mask=mask, warnings=[] if bool(mask.flatten(1).any(1).all()) else [EMPTY])
 

@@ -77,4 +77,8 @@ class EncodeDecode:
             start = trajectory[-len(part)][None]
             return sample(backbone, start, part, inputs.target, inputs.null, options.guidance_scale)
 
-        return (yield from common.render_each(backbone, inputs.z0, render, options.asked, seeds, len(seeds)))
+        return (
+            yield from common.render_each(
+                backbone, inputs.z0, render, options.asked, seeds, len(seeds), text=inputs.target
+            )
+        )

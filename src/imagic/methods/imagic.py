@@ -16,12 +16,13 @@ import torch
 from imagic.core.conditioning import Conditioning
 from imagic.core.losses import fixed_pairs
 from imagic.core.state import pack_change, pack_conditioning
-from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State
+from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State, WeightChange
 from imagic.methods import _common as common
 from imagic.methods import _imagic_options as options_of
 from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network, stored
 from imagic.methods._imagic_render import Fitted, Shot, render
-from imagic.methods._imagic_search import psnr, score, search
+from imagic.methods._imagic_search import agreement_with, psnr, score, search
+from imagic.methods._imagic_upper import fit_upper, with_details
 
 # Ten steps of stage A, after which the paper can no longer edit, give a few hundredths; useful fits 0.5 and more.
 LEAST_MOVE = 0.2
@@ -55,23 +56,27 @@ class Imagic:
         z0 = backbone.encode(request.image).detach()
         target = backbone.encode_text([request.target_text])
         start = backbone.encode_text([request.source_text]) if request.source_text else target
-        subject = Subject(
-            z0, fixed_pairs(options.measured_pairs, backbone.levels, z0.shape[1:]).to(z0.device), request.seed
-        )
+        fixed = fixed_pairs(options.measured_pairs, backbone.levels, z0.shape[1:]).to(z0.device)
+        subject = Subject(z0, fixed, request.seed, options.max_pairs, request.checkpoint)
         fitted, embedding_curve = yield from fit_embedding(backbone, subject, start, options)
         change, network_curve = yield from fit_network(backbone, subject, fitted, options)
+        upper, upper_curve = yield from fit_upper(backbone, request, start, options)
         tensors = {"z0": z0.cpu(), **pack_conditioning("e_tgt", target), **pack_conditioning("e_opt", fitted)}
         if request.source_text:
             tensors |= pack_conditioning("e_src", start)
         if change is not None:
             change = stored(change)
             tensors |= pack_change("change", change)
+        if upper is not None:
+            upper = stored(upper)
+            tensors |= pack_change("upper", upper)
         facts = {
             **common.facts(backbone, request, options),
             "learnable": sorted(target.learnable),
-            "change": None if change is None else {"kind": change.kind, "facts": dict(change.facts)},
+            "change": _described(change),
+            "upper": _described(upper),
             "moved": _moved(start, fitted),
-            "losses": _losses(embedding_curve, network_curve),
+            "losses": _losses(embedding_curve, network_curve, upper_curve),
         }
         return State(self.name, tensors, facts)
 
@@ -89,8 +94,9 @@ class Imagic:
         warnings = _hardly_moved(fitted)
         sweep: list[Candidate] = []
         automatic = options.eta is None and not options.etas
-        if automatic:
-            found = yield from search(backbone, fitted, round_trip, list(dict.fromkeys(seeds)), options)
+        agreement = agreement_with(backbone, fitted, options) if automatic else None
+        if agreement is not None:
+            found = yield from search(backbone, fitted, round_trip, list(dict.fromkeys(seeds)), options, agreement)
             sweep += found.sweep
             warnings += [warning for choice in found.choices for warning in choice.warnings]
             chosen = {shot.seed: shot for shot in found.shots}
@@ -104,15 +110,21 @@ class Imagic:
         z = yield from render(
             backbone, fitted, all_shots, options, num_steps=options.num_steps, sampler=options.sampler, stage="render"
         )
-        scored = yield from score(
-            backbone, fitted, round_trip, all_shots, z, options, agreement=automatic, stage="score"
+        scored = yield from score(backbone, fitted, round_trip, all_shots, z, agreement, stage="score")
+        warnings += _far_from_input(scored[all_shots.index(reference_shot)])
+        warnings += _same_at_both_ends(sweep) + _same_at_both_ends(scored)
+        # A cascade paints what was rendered, and what it is compared with.
+        rendered = dict(
+            zip(all_shots, (yield from with_details(backbone, state, fitted.target, scored, z)), strict=True)
         )
-        rendered = dict(zip(all_shots, scored, strict=True))
         reference = rendered[reference_shot]
-        warnings += _far_from_input(reference) + _same_at_both_ends(sweep) + _same_at_both_ends(scored)
+        compared = reference
+        if options.reference == "round-trip":
+            own = [Candidate(round_trip, 0.0, seeds[0])]
+            [compared] = yield from with_details(backbone, state, fitted.target, own, fitted.z0)
         return EditResult(
             chosen=[rendered[shot] for shot in shots],
-            reconstruction=reference.image if options.reference == "eta0" else round_trip,
+            reconstruction=compared.image,
             sweep=[*sweep, reference],
             warnings=list(dict.fromkeys(warnings)),
         )
@@ -126,13 +138,19 @@ def _moved(start: Conditioning, end: Conditioning) -> float:
     return float(difference.norm() / whole.norm())
 
 
-def _losses(embedding: Curve, network: Curve) -> dict[str, Any]:
+def _described(change: WeightChange | None) -> dict[str, Any] | None:
+    """What a state's facts say of a change beside its tensors."""
+    return None if change is None else {"kind": change.kind, "facts": dict(change.facts)}
+
+
+def _losses(embedding: Curve, network: Curve, upper: Curve) -> dict[str, Any]:
     return {
         "before": embedding[0][1],
         "after_embedding": embedding[-1][1],
         "after_network": network[-1][1],
         "embedding": [list(point) for point in embedding],
         "network": [list(point) for point in network],
+        "upper": [list(point) for point in upper],
     }
 
 

@@ -100,7 +100,7 @@ class PromptToPrompt:
         z0 = backbone.encode(request.image)
         # Each text alone, as for the edit, so that the pivots fit it bit for bit.
         source, null = backbone.encode_text([request.source_text]), backbone.encode_text([""])
-        inversion = yield from invert_image(backbone, z0, schedule, source, null, options)
+        inversion = yield from invert_image(backbone, z0, schedule, source, null, options, request.checkpoint)
         tensors = {"z0": z0.cpu(), "pivots": inversion.pivots.cpu()}
         if inversion.nulls is not None:
             tensors |= pack_conditioning("nulls", inversion.nulls)
@@ -131,7 +131,7 @@ class PromptToPrompt:
             return z[1:]
 
         result = yield from common.render_each(
-            backbone, pair.inputs.z0, render, options.asked, seeds, max_batch=len(seeds)
+            backbone, pair.inputs.z0, render, options.asked, seeds, max_batch=len(seeds), text=pair.inputs.target
         )
         return replace(result, reconstruction=backbone.decode(sources[0])[0].cpu())
 

@@ -89,4 +89,8 @@ class SDEdit:
                 generators=generators,
             )
 
-        return (yield from common.render_each(backbone, inputs.z0, render, options.asked, seeds, options.max_batch))
+        return (
+            yield from common.render_each(
+                backbone, inputs.z0, render, options.asked, seeds, options.max_batch, text=inputs.target
+            )
+        )

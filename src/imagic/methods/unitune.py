@@ -83,7 +83,8 @@ class UniTune:
         z0 = backbone.encode(request.image).detach()
         fixed = fixed_pairs(options.measured_pairs, backbone.levels, z0.shape[1:]).to(z0.device)
         token = backbone.encode_text([options.token])
-        change, curve = yield from fit_network(backbone, Subject(z0, fixed, request.seed), token, options)
+        subject = Subject(z0, fixed, request.seed, options.max_pairs, request.checkpoint)
+        change, curve = yield from fit_network(backbone, subject, token, options)
         tensors = {"z0": z0.cpu()}
         if change is not None:
             change = stored(change)
@@ -115,7 +116,9 @@ class UniTune:
             return sample(backbone, z, part, target, inputs.null, options.guidance_scale, options.sampler)
 
         with backbone.changed(_change(state)):
-            result = yield from common.render_each(backbone, inputs.z0, render, options.asked, seeds, options.max_batch)
+            result = yield from common.render_each(
+                backbone, inputs.z0, render, options.asked, seeds, options.max_batch, text=target
+            )
         return replace(result, warnings=[*result.warnings, *_cut(backbone, text)])
 
 

@@ -43,12 +43,12 @@ class CLIP:
         return normalize(self.model.text_projection(pooled), dim=1)
 
 
-def load_clip(weights: Path | None, device: torch.device) -> CLIP:
-    """The CLIP in `weights`, else in the folder that the user gives under the name `clip`.
+def load_clip(name: str, weights: Path | None, device: torch.device) -> CLIP:
+    """The CLIP in `weights`, else in the folder of that name, see metrics.weights.
 
     Raises NotAvailable when there is none, or when the folder does not hold a whole CLIPModel.
     """
-    return _load(locate(WEIGHTS, weights), device)
+    return _load(locate(name, weights), device)
 
 
 @functools.lru_cache(maxsize=2)

@@ -35,7 +35,7 @@ class CLIPDirectional:
     weights: Path | None = None
 
     def __call__(self, sample: Sample) -> float:
-        clip = load_clip(self.weights, sample.image.device)
+        clip = load_clip(self.weights_name, self.weights, sample.image.device)
         if not (sample.source_text and sample.target_text):
             raise NotAvailable("Directional CLIP similarity needs a source text and a target text: give both.")
         images = clip.embed_images(torch.stack([sample.image, sample.input.to(sample.image)]))

@@ -29,6 +29,6 @@ class CLIPImage:
     weights: Path | None = None
 
     def __call__(self, sample: Sample) -> float:
-        clip = load_clip(self.weights, sample.image.device)
+        clip = load_clip(self.weights_name, self.weights, sample.image.device)
         image, reference = clip.embed_images(torch.stack([sample.image, reference_image(sample, self.reference)]))
         return float((image * reference).sum())

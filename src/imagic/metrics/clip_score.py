@@ -26,7 +26,7 @@ class CLIPScore:
     weights: Path | None = None
 
     def __call__(self, sample: Sample) -> float:
-        clip = load_clip(self.weights, sample.image.device)
+        clip = load_clip(self.weights_name, self.weights, sample.image.device)
         if not sample.target_text:
             raise NotAvailable("The CLIP score needs a target text: give one.")
         image, text = clip.embed_images(sample.image.unsqueeze(0)), clip.embed_texts([sample.target_text])

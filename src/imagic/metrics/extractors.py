@@ -54,7 +54,7 @@ class CLIPFeatures:
     weights: Path | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        return load_clip(self.weights, images.device).embed_images(images)
+        return load_clip(self.weights_name, self.weights, images.device).embed_images(images)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where the weights of metrics lie: one path per name, given by the user; nothing is ever downloaded.
+"""Where the weights of metrics lie: one path per name, given by the user or shipped; nothing is ever downloaded.
 
 The names are the metrics' own (`clip`, `dino`, `lpips-alex`, ...; docs/metrics.md lists them). A path is given to the
 metric itself, or by the environment variable IMAGIC_METRIC_WEIGHTS as name=path, several separated as in PATH.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
 from imagic.core.errors import NotAvailable, OptionError
 
 ENVIRONMENT = "IMAGIC_METRIC_WEIGHTS"
+SHIPPED = {"menagerie-clip": Path(str(files("imagic"))) / "menagerie" / "weights" / "clip"}
 T = TypeVar("T")
 
 
@@ -30,8 +32,13 @@ def parse(pairs: Iterable[str]) -> dict[str, Path]:
 
 
 def locate(name: str, given: Path | None) -> Path:
-    """The path of the weights `name`: `given`, or else the environment's. Raises NotAvailable when there is none."""
+    """The path of the weights `name`: `given`, or else the environment's, or those that ship. Raises NotAvailable when
+    there is none."""
     path = given or parse(filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep))).get(name)
+    if path is None and name in SHIPPED:
+        if not SHIPPED[name].is_dir():
+            raise NotAvailable(f"This installation has no weights '{name}': install imagic again, or give {name}=PATH.")
+        return SHIPPED[name]
     if path is None:
         raise NotAvailable(
             f"The weights '{name}' are not given: write {name}=PATH after --metric-weights or in {ENVIRONMENT}"

@@ -1,0 +1,66 @@
+"""The files of an edit, each by the edit's id and what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import FileResponse
+
+from imagic.serve import outputs
+from imagic.serve.outputs import FILES, Output
+from imagic.serve.requests import MOST_SEEDS, MOST_STRENGTHS
+from imagic.serve.routes.common import Found, Serving, errors
+from imagic.serve.store import Job
+
+router = APIRouter(prefix="/edits/{id}", tags=["files"])
+
+
+def _responses(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+    return {200: {"description": "The file.", "content": content}, **errors(404, 422)}
+
+
+PICTURE = _responses("image/png")
+
+
+@router.get("/result", response_class=FileResponse, responses=PICTURE)
+def result(
+    job: Found, service: Serving, index: Annotated[int, Query(ge=0, lt=MOST_SEEDS * MOST_STRENGTHS)] = 0
+) -> FileResponse:
+    """A finished picture; index: as in the edit's `images`."""
+    path = service.file(job, outputs.result_name(index)) if job.result else None
+    if path is None:
+        raise HTTPException(404, "This edit has no such result; look at its state and its images.")
+    return _sent(job, path, f"result-{index}")
+
+
+def _add(output: Output, responses: dict[int | str, dict[str, Any]], about: str) -> None:
+    def fetch(job: Found, service: Serving) -> FileResponse:
+        path = service.file(job, FILES[output])
+        if path is None:
+            raise HTTPException(404, f"This edit has no {output}, or not yet.")
+        return _sent(job, path, output)
+
+    router.add_api_route(
+        f"/{output}", fetch, name=output, response_class=FileResponse, responses=responses, description=about
+    )
+
+
+_add(Output.INPUT, PICTURE, "The picture that was given, upright and in sRGB.")
+_add(Output.MASK, PICTURE, "Where the picture may change: the mask that was given, or the first that was found.")
+_add(Output.PREVIEW, PICTURE, "How the picture looks so far; another one with each `progress.preview`.")
+_add(Output.SHEET, PICTURE, "All that was rendered, strength by seed.")
+_add(Output.ANIMATION, _responses("image/webp"), "A walk through the strengths of the first seed.")
+_add(Output.STATE, _responses("application/octet-stream"), "What was learned, for `imagic edit --state`.")
+
+
+def _sent(job: Job, path: Path, name: str) -> FileResponse:
+    kind = "attachment" if path.suffix == ".safetensors" else "inline"
+    return FileResponse(
+        path,
+        media_type=outputs.TYPES[path.suffix],
+        filename=f"imagic-{job.id[:8]}-{name}{path.suffix}",
+        content_disposition_type=kind,
+    )
