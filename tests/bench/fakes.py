@@ -126,6 +126,9 @@ class FakeBackbone:
             torch.cat([picked.timestep, torch.zeros(1, dtype=torch.long)]),
         )
 
+    def upper_stages(self):
+        return ()
+
 
 @dataclass(frozen=True)
 class FakeFitOptions:
