@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -75,7 +75,9 @@ def test_people_answer_until_ctrl_c_and_the_answers_stay(run: Run, folder: Path)
         "--methods",
         "good,poor",
     ]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    # A shell's background job, such as a whole test run, hands on that Ctrl-C is to be ignored.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     try:
         assert server.stderr is not None
         said = server.stderr.readline()
