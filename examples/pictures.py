@@ -9,19 +9,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 import imagic
 from imagic.menagerie.edits import GROUPS, sample_edit
-from imagic.menagerie.render import render
+from imagic.menagerie.examples import SEEDS, example_png
 
 ROOT = Path(__file__).parent.parent
-SIDE = 384  # pixels of an example: three times the model's, as a photograph is larger than any model's
 TILE = 160  # pixels of a picture in a strip
 SHOWN = (0.0, 0.4, 0.6, 0.8, 1.0)  # strengths in a strip
-# Held-out edits, by the seed of each group.
-SEEDS = {"posture": 901, "composition": 3, "addition": 4, "colour": 4, "style": 0, "background": 3}
 
 
 def example(group: str) -> Path:
@@ -31,10 +27,8 @@ def example(group: str) -> Path:
 
 def draw_inputs() -> None:
     """Writes the inputs."""
-    for group, seed in SEEDS.items():
-        picture = render([sample_edit(seed, group, held_out=True).source], SIDE)[0]
-        pixels = ((picture + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(example(group), optimize=True)
+    for group in SEEDS:
+        example(group).write_bytes(example_png(group))
 
 
 def make_edit(group: str) -> None:

@@ -16,9 +16,11 @@ from imagic.menagerie.captions import describe
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.training import clip
-from imagic.menagerie.training.clip import ClipTask, contrastive_loss, fitting, pairs_right, preparation, turned
+from imagic.menagerie.training.augment import as_shown, turned
+from imagic.menagerie.training.clip import ClipTask, contrastive_loss, fitting, pairs_right, preparation
 from imagic.menagerie.training.labels import labels
-from imagic.menagerie.training.pairs import picture_pairs
+from imagic.menagerie.training.pairs import PAIRS
+from imagic.menagerie.training.pictures import picture_store
 from imagic.metrics.pretrained import load_processor, pixel_values
 
 EYE = torch.eye(4, dtype=torch.bool)
@@ -73,14 +75,14 @@ def test_a_mirrored_scene_says_the_other_side() -> None:
     before, after = facts(scene), facts(turned(scene))
     assert {before["facing"], after["facing"]} == {"left", "right"}
     assert {name for name in before if before[name] != after[name]} == {"facing"}
-    assert labels([scene], "cpu", [True]) == labels([turned(scene)], "cpu")
+    assert as_shown([scene, scene], torch.tensor([True, False])) == [turned(scene), scene]
     assert before["facing"] not in describe(turned(scene), {"facing"})
 
 
 @pytest.mark.usefixtures("small")
 def test_the_task_starts_at_a_guess_and_learns_what_it_sees() -> None:
     torch.manual_seed(0)
-    task = ClipTask(picture_pairs(reuse=9, seed=0, shard=12))
+    task = ClipTask(picture_store(PAIRS, reuse=9, seed=0, shard=12))
     noise = torch.Generator().manual_seed(0)
     loss, before = task.loss(0, 16, noise)
     assert before["contrast"] == pytest.approx(math.log(16), rel=0.2)
@@ -101,7 +103,7 @@ def test_the_task_starts_at_a_guess_and_learns_what_it_sees() -> None:
 @pytest.mark.usefixtures("small")
 def test_the_export_is_a_clip_of_transformers_with_all_that_metrics_and_losses_need(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    task = ClipTask(picture_pairs(reuse=1, seed=0, shard=1))
+    task = ClipTask(picture_store(PAIRS, reuse=1, seed=0, shard=1))
     task.export(task.networks(), tmp_path)
     images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
     texts = ["a sitting dog", "a red bird on the snow"]
@@ -126,6 +128,6 @@ def test_the_real_one_is_small_enough_to_ship() -> None:
 @pytest.mark.usefixtures("small")
 def test_the_sheet_shows_the_held_out_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "scenes_of", lambda first, count, held_out: [sample_scene(1, held_out=held_out)] * 2)
-    sheet = ClipTask(picture_pairs(reuse=1, seed=0, shard=1)).sheet({})
+    sheet = ClipTask(picture_store(PAIRS, reuse=1, seed=0, shard=1)).sheet({})
     assert isinstance(sheet, Image.Image)
     assert sheet.size == (256, 128)

@@ -88,7 +88,7 @@ def test_a_step_asks_for_the_truth_given_the_source_and_the_instruction(
     loss, values = task.loss(3, batch, torch.Generator().manual_seed(5))
     scenes, latents = noise_store().batch(3, 2 * batch)
     noise = torch.Generator().manual_seed(5)
-    torch.rand(batch, generator=noise)
+    torch.rand(batch, generator=noise, dtype=torch.float64)
     eps = torch.randn(batch, *SHAPE, generator=noise)
     kept = base.scheduler.alphas_cumprod[seen["t"]].reshape(-1, 1, 1, 1)
     beside, noisy = 0.5 * seen["z"][:, 12:], seen["z"][:, :12]

@@ -14,13 +14,14 @@ from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.sampling import is_held_out
 from imagic.menagerie.training import judging
 from imagic.menagerie.training.judging import (
+    TRIOS,
     JudgeTask,
     calibrate,
     equal_error,
     identity_loss,
-    picture_store,
     triplets_right,
 )
+from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.world import draw, trio
 
 
@@ -91,7 +92,7 @@ def test_a_judge_is_calibrated_on_whole_trios(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_store_holds_trios_of_every_combination_in_bytes() -> None:
-    scenes, pictures = picture_store(reuse=1, seed=0, shard=40).batch(0, 60)
+    scenes, pictures = picture_store(TRIOS, reuse=1, seed=0, shard=40).batch(0, 60)
     assert (pictures.dtype, pictures.shape) == (torch.uint8, (60, 3, 128, 128))
     known = [trio(number, held_out=None) for number in range(40)]
     assert all(scenes[row : row + 3] in known for row in range(0, 60, 3))
@@ -101,7 +102,7 @@ def test_the_store_holds_trios_of_every_combination_in_bytes() -> None:
 
 
 def test_the_task_starts_at_a_guess_and_learns_what_it_sees() -> None:
-    store = picture_store(reuse=9, seed=0, shard=4)
+    store = picture_store(TRIOS, reuse=9, seed=0, shard=4)
     torch.manual_seed(0)
     task = JudgeTask(store)
     noise = torch.Generator().manual_seed(0)

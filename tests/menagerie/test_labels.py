@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imagic.menagerie.facts import FACTS, facts
+from imagic.menagerie.training.augment import as_shown
 from imagic.menagerie.training.labels import labels, reading_loss
 from imagic.menagerie.training.world import scenes_of
 
@@ -22,7 +23,7 @@ def test_labels_are_the_places_of_the_facts_in_their_lists() -> None:
 
 def test_a_mirrored_animal_faces_the_other_way() -> None:
     scenes = scenes_of(0, 40)
-    plain, mirrored = (labels(scenes, "cpu", [turned] * 40) for turned in (False, True))
+    plain, mirrored = (labels(as_shown(scenes, torch.full((40,), flag)), "cpu") for flag in (False, True))
     facing = FACTS["facing"]
     other = {"none": "none", "left": "right", "right": "left"}
     assert {facing[index] for index in plain["facing"]} == set(facing)

@@ -9,8 +9,9 @@ import torch
 from imagic.menagerie.edits import GROUPS, sample_edit
 from imagic.menagerie.facts import facts
 from imagic.menagerie.sampling import is_held_out
-from imagic.menagerie.training.latents import encode
-from imagic.menagerie.training.pairs import latent_pairs, pair, picture_pairs
+from imagic.menagerie.training.latents import encode, latent_store
+from imagic.menagerie.training.pairs import PAIRS, pair
+from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.world import draw
 from tests.menagerie.tiny import tiny_vae
 
@@ -25,7 +26,7 @@ def test_numbers_go_through_the_groups_and_show_nothing_held_out() -> None:
 
 
 def test_pictures_are_of_their_scenes_pair_by_pair() -> None:
-    scenes, pictures = picture_pairs(reuse=1, seed=0, shard=6).batch(0, 8)
+    scenes, pictures = picture_store(PAIRS, reuse=1, seed=0, shard=6).batch(0, 8)
     assert (pictures.dtype, pictures.shape) == (torch.uint8, (8, 3, 128, 128))
     known = [pair(number) for number in range(6)]
     assert all(scenes[row : row + 2] in known for row in range(0, 8, 2))
@@ -34,6 +35,6 @@ def test_pictures_are_of_their_scenes_pair_by_pair() -> None:
 
 def test_latents_are_of_their_scenes_and_kept_under_a_name_of_their_own(tmp_path: Path) -> None:
     vae = tiny_vae()
-    scenes, latents = latent_pairs(vae, "f" * 64, reuse=1, seed=0, shard=3, folder=tmp_path).batch(0, 4)
+    scenes, latents = latent_store(vae, "f" * 64, PAIRS, reuse=1, seed=0, shard=3, folder=tmp_path).batch(0, 4)
     torch.testing.assert_close(latents, encode(vae, scenes, "cpu").half(), rtol=0, atol=2e-2)
-    assert [path.name for path in tmp_path.iterdir()] == [f"edits-{'f' * 12}-3-000000.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"latents-{'f' * 12}-edits-3-000000.safetensors"]

@@ -30,10 +30,11 @@ from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
 from imagic.menagerie.training.instruct import InstructTask
-from imagic.menagerie.training.judging import JudgeTask, picture_store
+from imagic.menagerie.training.judging import TRIOS, JudgeTask
 from imagic.menagerie.training.latents import encode, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Task
-from imagic.menagerie.training.pairs import latent_pairs, pair, picture_pairs
+from imagic.menagerie.training.pairs import PAIRS, pair
+from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.vae import VaeTask, build_vae, round_trip
 from imagic.menagerie.training.world import draw, scenes_of
 from tests.menagerie import tiny
@@ -66,15 +67,15 @@ def make(part: str, seed: int) -> Task:
         case "decoder":
             return DecoderTask(tiny.tiny_vae())
         case "judge":
-            return JudgeTask(picture_store(reuse=2, seed=0, shard=4), calibration=2)
+            return JudgeTask(picture_store(TRIOS, reuse=2, seed=0, shard=4), calibration=2)
         case "clip":
-            return ClipTask(picture_pairs(reuse=2, seed=0, shard=4))
+            return ClipTask(picture_store(PAIRS, reuse=2, seed=0, shard=4))
         case "instruct":
             autoencoder = tiny.tiny_vae()
             with torch.random.fork_rng():
                 torch.manual_seed(0)  # the model that it is trained on is one
                 base = DiffusionTask(autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=1))
-            pairs = latent_pairs(autoencoder, "f" * 64, reuse=2, seed=0, shard=6)
+            pairs = latent_store(autoencoder, "f" * 64, PAIRS, reuse=2, seed=0, shard=6)
             return InstructTask(base.pipeline(base.networks()), pairs)
         case _:
             autoencoder = tiny.tiny_vae()
@@ -159,7 +160,7 @@ def test_the_editor_is_trained_on_this_runs_model_in_its_own_latents(
     shutil.copytree(tmp_path / "instruct" / "export", tmp_path / "diffusion" / "export" / ADAPTER.parent)
     assert read_editor(tmp_path / "diffusion" / "export", base.unet) is not None
     assert Ability.INSTRUCTION in load(tmp_path / "diffusion" / "export", "cpu").abilities
-    (kept,) = (tmp_path / "latents").glob("edits-*.safetensors")
+    (kept,) = (tmp_path / "latents").glob("latents-*-edits-*.safetensors")
     scenes = [scene for number in range(2) for scene in pair(number)]
     torch.testing.assert_close(load_file(kept)["rows"], encode(base.vae, scenes, "cpu").half(), rtol=0, atol=2e-2)
 
@@ -220,7 +221,7 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     assert encoder.embed_images(images).shape == (24, clip.PROJECTION)
 
     base = StableDiffusionPipeline.from_pretrained(tmp_path / "diffusion" / "export", dtype=torch.float32)
-    editor = InstructTask(base, latent_pairs(autoencoder, "fixed", reuse=4, seed=1, shard=24))
+    editor = InstructTask(base, latent_store(autoencoder, "fixed", PAIRS, reuse=4, seed=1, shard=24))
     start = editor_loss(editor)
     tiny.averaged(editor, tmp_path / "instruct" / CHECKPOINT)
     assert editor_loss(editor) < start - 0.01

@@ -15,10 +15,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from imagic.backbones import clip, loading
+from imagic.backbones import loading
 from imagic.backbones.fingerprint import fingerprint
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
-from imagic.core.encoder import BUNDLED
+from imagic.core.encoder import BUNDLED, BUNDLED_FOLDER
 from imagic.core.errors import AbilityError, OptionError, StateError, TextError
 from imagic.core.options import build_options, strength_name
 from imagic.core.registry import Group, method, names
@@ -98,7 +98,7 @@ def backbone() -> StableDiffusionBackbone:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The bundled CLIP; while it does not ship, a tiny random one."""
-    if clip.FOLDER.is_dir():
+    if BUNDLED_FOLDER.is_dir():
         return BUNDLED
     folder = tmp_path_factory.mktemp("clip")
     clip_folder(folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,14 @@ from torch.nn.functional import interpolate, normalize
 from transformers import AutoImageProcessor, CLIPModel, CLIPTokenizer
 
 from imagic.backbones.quiet import quiet
-from imagic.core.encoder import BUNDLED
+from imagic.core.encoder import BUNDLED, BUNDLED_FOLDER
 from imagic.core.errors import NotAvailable
-
-FOLDER = Path(str(files("imagic"))) / "menagerie" / "weights" / "clip"
 
 
 def load(name_or_path: str, device: torch.device) -> CLIPEncoder:
     """The entry point `clip`: the bundled CLIP, or that of a folder, which holds a CLIPModel in safetensors, its
     tokenizer and its image processor. Nothing is downloaded. Raises NotAvailable."""
-    return _read(FOLDER if name_or_path == BUNDLED else Path(name_or_path).expanduser(), name_or_path, device)
+    return _read(BUNDLED_FOLDER if name_or_path == BUNDLED else Path(name_or_path).expanduser(), name_or_path, device)
 
 
 @functools.lru_cache(maxsize=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -284,7 +283,7 @@ def describe(edited: Edited, paths: Sequence[Path], seconds: Mapping[str, float]
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
-    # JSON has no infinity, such as the PSNR of two equal pictures.
-    scores = {name: value if math.isfinite(value) else None for name, value in candidate.scores.items()}
-    # eta: the strength under Imagic's name.
-    return {"strength": candidate.strength, "eta": candidate.strength, "seed": candidate.seed, "scores": scores}
+    """eta: the strength under Imagic's name."""
+    from imagic.core.describing import describe_candidate
+
+    return describe_candidate(candidate) | {"eta": candidate.strength}

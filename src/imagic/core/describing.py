@@ -1,10 +1,13 @@
-"""Methods and their options as plain values, read from the classes themselves: for listings, forms and tables."""
+"""Methods, their options and their results as plain JSON values: for listings, forms and tables."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from typing import Any
+
+from imagic.core.types import Candidate
 
 
 def describe_method(method: Any) -> dict[str, Any]:
@@ -35,3 +38,10 @@ def describe_options(kind: type) -> list[dict[str, Any]]:
         }
         for field in dataclasses.fields(kind)
     ]
+
+
+def describe_candidate(candidate: Candidate) -> dict[str, Any]:
+    """A rendering as plain JSON values, without its pixels: strength, seed, scores."""
+    # JSON has no infinity, such as the PSNR of two equal pictures.
+    scores = {name: value if math.isfinite(value) else None for name, value in candidate.scores.items()}
+    return {"strength": candidate.strength, "seed": candidate.seed, "scores": scores}

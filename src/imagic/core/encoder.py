@@ -6,6 +6,8 @@ Encoders enter through the entry points `imagic.encoders`; methods open one by n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -15,6 +17,7 @@ from imagic.core import registry
 from imagic.core.registry import Group
 
 BUNDLED = "menagerie"
+BUNDLED_FOLDER = Path(str(files("imagic"))) / "menagerie" / "weights" / "clip"
 
 
 class Encoder(Protocol):

@@ -21,16 +21,17 @@ from imagic.backbones.quiet import quiet
 from imagic.core.errors import ModelError, OptionError
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
-from imagic.menagerie.training.diffusion import READER, DiffusionTask
+from imagic.menagerie.training.diffusion import DiffusionTask
 from imagic.menagerie.training.instruct import InstructTask
-from imagic.menagerie.training.judging import CALIBRATION, JudgeTask, picture_store
-from imagic.menagerie.training.latents import latent_store
+from imagic.menagerie.training.judging import CALIBRATION, TRIOS, JudgeTask
+from imagic.menagerie.training.labels import READER
+from imagic.menagerie.training.latents import RICH, latent_store
 from imagic.menagerie.training.loop import Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
-from imagic.menagerie.training.pairs import PAIR, latent_pairs, picture_pairs
+from imagic.menagerie.training.pairs import PAIRS
+from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.shards import SHARD
 from imagic.menagerie.training.vae import VaeTask
-from imagic.menagerie.training.world import VIEWS
 
 PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
@@ -146,26 +147,22 @@ def begin_with(task: Task, folder: Path) -> None:
 def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:
     if part == "vae":
         return VaeTask(device)
-    if part == "judge":
-        pictures = picture_store(reuse=preset.judge_reuse, seed=seed, device=device, shard=preset.shard // VIEWS)
-        return JudgeTask(pictures, device, preset.calibration)
-    if part == "clip":
-        pairs = picture_pairs(reuse=preset.judge_reuse, seed=seed, device=device, shard=preset.shard // PAIR)
-        return ClipTask(pairs, device, seed)
+    if part in ("judge", "clip"):
+        group = TRIOS if part == "judge" else PAIRS
+        shard = preset.shard // group.views
+        pictures = picture_store(group, reuse=preset.judge_reuse, seed=seed, device=device, shard=shard)
+        return JudgeTask(pictures, device, preset.calibration) if part == "judge" else ClipTask(pictures, device, seed)
     base = _model(out) if part == "instruct" else None
     vae = (base.vae if base else _autoencoder(out)).to(device).eval().requires_grad_(False)
     if part == "decoder":
         return DecoderTask(vae, device)
     encoder = fingerprint({"encoder": vae.encoder, "quant_conv": vae.quant_conv}, {})
-    folder = out / "latents"
-    if base is not None:
-        shard = preset.shard // PAIR
-        pairs = latent_pairs(vae, encoder, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=shard)
-        return InstructTask(base, pairs, device, seed)
+    group = PAIRS if base else RICH
+    shard, folder = preset.shard // group.views, out / "latents"
     latents = latent_store(
-        vae, encoder, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=preset.shard
+        vae, encoder, group, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=shard
     )
-    return DiffusionTask(vae, latents, device, seed)
+    return InstructTask(base, latents, device, seed) if base else DiffusionTask(vae, latents, device, seed)
 
 
 def _autoencoder(out: Path) -> AutoencoderKL:

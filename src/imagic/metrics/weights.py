@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
+from imagic.core.encoder import BUNDLED_FOLDER
 from imagic.core.errors import NotAvailable, OptionError
 
 ENVIRONMENT = "IMAGIC_METRIC_WEIGHTS"
-SHIPPED = {"menagerie-clip": Path(str(files("imagic"))) / "menagerie" / "weights" / "clip"}
+SHIPPED = {"menagerie-clip": BUNDLED_FOLDER}
 T = TypeVar("T")
 
 

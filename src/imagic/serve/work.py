@@ -6,7 +6,6 @@ died after the fit.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from imagic import api
 from imagic._progress import OnProgress
 from imagic._store import remove_rests
 from imagic.core import registry
-from imagic.core.types import Backbone, Candidate, Progress
+from imagic.core.describing import describe_candidate
+from imagic.core.types import Backbone, Progress
 from imagic.serve import outputs
 from imagic.serve.decoding import read_upload
 
@@ -79,15 +79,9 @@ def do(
     if edited.masks and mask in (None, "auto"):
         edited.masks[0].save(folder / outputs.MASK, overwrite=True)
     return {
-        "images": [_candidate(each) for each in edited.chosen],
-        "sweep": [_candidate(each) for each in edited.sweep],
+        "images": [describe_candidate(each) for each in edited.chosen],
+        "sweep": [describe_candidate(each) for each in edited.sweep],
         "warnings": list(edited.warnings),
         "fit_seconds": fit_seconds,
         "edit_seconds": time.monotonic() - started - fit_seconds,
     }
-
-
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    # JSON has no infinity, such as the PSNR of two equal pictures.
-    scores = {name: value if math.isfinite(value) else None for name, value in candidate.scores.items()}
-    return {"strength": candidate.strength, "seed": candidate.seed, "scores": scores}

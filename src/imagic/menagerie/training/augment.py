@@ -6,9 +6,14 @@ one, as a diffusion model's pictures are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from imagic.menagerie.scenes import Scene
 
 SHIFT = 0.1  # of half the picture's side
 ZOOM = 0.1
@@ -41,3 +46,15 @@ def augment(images: Tensor, views: int, noise: torch.Generator) -> tuple[Tensor,
     level = uniform(0, NOISE, len(images)).view(-1, 1, 1, 1)
     grain = level * torch.randn(images.shape, generator=noise)
     return torch.lerp(moved, soft, share) + grain.to(device), mirrored.repeat_interleave(views)
+
+
+def as_shown(scenes: Sequence[Scene], mirrored: Tensor) -> list[Scene]:
+    """The scenes of pictures of which some are mirrored (N,): animals there face the other way, and that is all that
+    facts and captions know of it."""
+    return [turned(scene) if flag else scene for scene, flag in zip(scenes, mirrored.tolist(), strict=True)]
+
+
+def turned(scene: Scene) -> Scene:
+    """The scene with its animals facing the other way."""
+    animals = tuple(replace(each, facing=MIRRORED.get(each.facing, each.facing)) for each in scene.animals)
+    return replace(scene, animals=animals)

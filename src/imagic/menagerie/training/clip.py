@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,13 +22,10 @@ from transformers import CLIPConfig, CLIPModel
 
 from imagic.core.seeds import derive
 from imagic.menagerie.captions import caption_with_facts
-from imagic.menagerie.facts import FACTS
 from imagic.menagerie.render import IMAGE_SIZE
-from imagic.menagerie.scenes import Scene
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
-from imagic.menagerie.training.augment import MIRRORED, augment
-from imagic.menagerie.training.diffusion import READER
-from imagic.menagerie.training.labels import labels, reading_loss
+from imagic.menagerie.training.augment import as_shown, augment
+from imagic.menagerie.training.labels import READER, FactReader, labels, reading_loss
 from imagic.menagerie.training.pairs import PAIR
 from imagic.menagerie.training.shards import ShardStore
 from imagic.menagerie.training.world import draw, scenes_of, tile
@@ -68,18 +64,6 @@ def build_clip(tokenizer: Any) -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
 
 
-class ClipReader(nn.Module):
-    """Reads the facts from what the image tower sees: it trains the tower, and is then left behind."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in FACTS.items()})
-
-    def forward(self, pooled: Tensor) -> dict[str, Tensor]:
-        """pooled: (B, width) -> logits per fact."""
-        return {name: head(pooled) for name, head in self.heads.items()}
-
-
 class ClipTask:
     """Pictures and captions of training pairs."""
 
@@ -89,7 +73,7 @@ class ClipTask:
         self.store, self.device, self.seed = store, device, seed
         self.tokenizer = build_tokenizer()
         self.clip = build_clip(self.tokenizer)
-        self.reader = ClipReader(self.clip.config.vision_config.hidden_size)
+        self.reader = FactReader(self.clip.config.vision_config.hidden_size)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"clip": self.clip, READER: self.reader}
@@ -97,7 +81,7 @@ class ClipTask:
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         scenes, pictures = self.store.batch(step, batch)
         images, mirrored = augment(pictures.to(self.device).float() / 127.5 - 1, PAIR, noise)
-        scenes = [turned(scene) if flag else scene for scene, flag in zip(scenes, mirrored.tolist(), strict=True)]
+        scenes = as_shown(scenes, mirrored)
         rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
         texts, named = zip(*(caption_with_facts(scene, rng) for scene in scenes), strict=True)
         wanted = labels(scenes, self.device)
@@ -140,12 +124,6 @@ def preparation() -> dict[str, Any]:
         "do_normalize": True, "image_mean": HALF, "image_std": HALF,
         "do_convert_rgb": True,
     }  # fmt: skip
-
-
-def turned(scene: Scene) -> Scene:
-    """What a mirrored picture's captions may say of it: animals face the other way."""
-    animals = tuple(replace(each, facing=MIRRORED.get(each.facing, each.facing)) for each in scene.animals)
-    return replace(scene, animals=animals)
 
 
 def fitting(named: Sequence[Mapping[str, str]], wanted: Mapping[str, Tensor]) -> Tensor:

@@ -22,17 +22,16 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from imagic.core.noise import Prediction, add_noise, training_target
+from imagic.backbones.vp import VPGrid
 from imagic.core.seeds import derive
 from imagic.menagerie.captions import caption
-from imagic.menagerie.facts import FACTS
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
-from imagic.menagerie.training.labels import labels, reading_loss
+from imagic.menagerie.training.labels import READER, FactReader, labels, reading_loss
+from imagic.menagerie.training.noising import noised
 from imagic.menagerie.training.shards import ShardStore
 from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
-READER = "deep_reader"  # trained beside the model, and not exported
 READING_WEIGHT = 0.1  # of the reading beside the denoising
 TEXT_WIDTH = 128
 HEADS = 4
@@ -86,21 +85,6 @@ def build_text_encoder(tokenizer: Any) -> CLIPTextModel:
     )
 
 
-class DeepReader(nn.Module):
-    """Reads the facts from the mean of deep features: it trains the UNet, and is then left behind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        width = UNET["block_out_channels"][-1]
-        self.norm = nn.LayerNorm(width)
-        self.facts = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in FACTS.items()})
-
-    def forward(self, deep: Tensor) -> dict[str, Tensor]:
-        """Logits (B, values) per fact, from features (B, C, h, w)."""
-        features = self.norm(deep.float().mean((2, 3)))
-        return {name: read(features) for name, read in self.facts.items()}
-
-
 def with_deep(unet: UNet2DConditionModel, z: Tensor, t: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """The UNet's output, and that of its deepest block on the way up."""
     taken: list[Tensor] = []
@@ -123,9 +107,8 @@ class DiffusionTask:
         self.tokenizer = build_tokenizer()
         self.scheduler = build_scheduler()
         self.unet, self.text_encoder = build_unet(vae), build_text_encoder(self.tokenizer)
-        self.reader = DeepReader()
-        self.alpha = self.scheduler.alphas_cumprod.double().sqrt()
-        self.sigma = (1 - self.scheduler.alphas_cumprod.double()).sqrt()
+        self.reader = FactReader(UNET["block_out_channels"][-1])
+        self.grid = VPGrid(self.name, self.scheduler)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder, READER: self.reader}
@@ -135,16 +118,11 @@ class DiffusionTask:
         z0 = latents.to(self.device).float()
         rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
         texts = ["" if rng.random() < EMPTY_SHARE else caption(scene, rng) for scene in scenes]
-        # Stratified times: one in each of `batch` equal parts of the schedule.
-        parts = torch.arange(batch) + torch.rand(batch, generator=noise)
-        t = (parts / batch * len(self.alpha)).long().clamp_max(len(self.alpha) - 1)
-        eps = torch.randn(z0.shape, generator=noise).to(z0.device)
-        z = add_noise(z0, eps, self.alpha[t], self.sigma[t])
-        target = training_target(z0, eps, self.alpha[t], self.sigma[t], Prediction.V)
+        given = noised(z0, self.grid, noise)
         hidden = self.text_encoder(self._tokens(texts)).last_hidden_state
-        output, deep = with_deep(self.unet, z, t.to(z.device), hidden)
-        denoising = (output.float() - target).square().mean()
-        reading = reading_loss(self.reader(deep), labels(scenes, z0.device))
+        output, deep = with_deep(self.unet, given.z, given.timestep, hidden)
+        denoising = (output.float() - given.target).square().mean()
+        reading = reading_loss(self.reader(deep.mean((2, 3))), labels(scenes, z0.device))
         return denoising + READING_WEIGHT * reading, {"loss": denoising.item(), "reading": reading.item()}
 
     def _tokens(self, texts: list[str]) -> Tensor:

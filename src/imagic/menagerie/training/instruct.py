@@ -19,12 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from imagic.backbones.instruction import adapted, save_adapter, widened
-from imagic.core.noise import Prediction, add_noise, training_target
+from imagic.backbones.vp import VPGrid
 from imagic.core.seeds import derive
 from imagic.core.types import WeightChange
 from imagic.menagerie.edits import held_out_edits
 from imagic.menagerie.facts import facts
 from imagic.menagerie.instructions import instruction
+from imagic.menagerie.training.noising import noised
 from imagic.menagerie.training.pairs import PAIR
 from imagic.menagerie.training.shards import ShardStore
 from imagic.menagerie.training.world import draw, tile
@@ -49,8 +50,7 @@ class InstructTask:
         for part in (base.unet, base.vae, base.text_encoder):
             part.to(device).eval().requires_grad_(False)
         self.tokenizer, self.scheduler = base.tokenizer, base.scheduler
-        self.alpha = self.scheduler.alphas_cumprod.double().sqrt()
-        self.sigma = (1 - self.scheduler.alphas_cumprod.double()).sqrt()
+        self.grid = VPGrid(self.name, self.scheduler)
         self.wide = widened(base.unet)
         factors = add_lora(self.wide)
         self.parts: dict[str, nn.Module] = {"input": self.wide.conv_in, "adapter": factors}
@@ -75,16 +75,11 @@ class InstructTask:
             texts.append("" if chance < 2 * DROPPED else text)
             if DROPPED <= chance < 3 * DROPPED:
                 sources[row] = 0
-        # Stratified times: one in each of `batch` equal parts of the schedule.
-        parts = torch.arange(batch) + torch.rand(batch, generator=noise)
-        t = (parts / batch * len(self.alpha)).long().clamp_max(len(self.alpha) - 1)
-        eps = torch.randn(truths.shape, generator=noise).to(truths.device)
-        z = add_noise(truths, eps, self.alpha[t], self.sigma[t])
-        target = training_target(truths, eps, self.alpha[t], self.sigma[t], Prediction.V)
+        given = noised(truths, self.grid, noise)
         # The paper's network, and so diffusers' pipeline, sees the picture's latents as the encoder gives them.
         beside = sources / self.base.vae.config["scaling_factor"]
-        output = self.wide(torch.cat([z, beside], dim=1), t.to(z.device), self._read(texts)).sample
-        loss = (output.float() - target).square().mean()
+        output = self.wide(torch.cat([given.z, beside], dim=1), given.timestep, self._read(texts)).sample
+        loss = (output.float() - given.target).square().mean()
         return loss, {"loss": loss.item()}
 
     @torch.no_grad()

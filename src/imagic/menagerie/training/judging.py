@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from imagic.menagerie.facts import FACTS
 from imagic.menagerie.judge import FILE, Judge, Reader
-from imagic.menagerie.scenes import Scene
-from imagic.menagerie.training.augment import augment
+from imagic.menagerie.training.augment import as_shown, augment
 from imagic.menagerie.training.labels import labels, reading_loss
-from imagic.menagerie.training.shards import SHARD, ShardStore
+from imagic.menagerie.training.shards import Group, ShardStore
 from imagic.menagerie.training.world import VIEWS, draw, tile, trio
 
 TEMPERATURE = 0.1
@@ -30,17 +29,7 @@ CALIBRATION = 256  # trios
 CALIBRATION_SEED = 10**7  # above the seeds of any training run
 
 
-def picture_store(
-    *, reuse: int, seed: int, device: torch.device | str = "cpu", shard: int = SHARD // VIEWS
-) -> ShardStore:
-    """Trios of every combination of facts, and their pictures (N, 3, 128, 128) in bytes."""
-
-    def make(scenes: list[Scene]) -> Tensor:
-        return ((draw(scenes, device) + 1) * 127.5).round().byte()
-
-    return ShardStore(
-        lambda number: trio(number, held_out=None), make, views=VIEWS, reuse=reuse, seed=seed, shard=shard
-    )
+TRIOS = Group("trios", lambda number: trio(number, held_out=None), VIEWS)
 
 
 class JudgeTask:
@@ -60,7 +49,7 @@ class JudgeTask:
         scenes, pictures = self.store.batch(step, batch)
         images, mirrored = augment(pictures.to(self.device).float() / 127.5 - 1, VIEWS, noise)
         logits, embedding = self.reader(images)
-        wanted = labels(scenes, images.device, mirrored.tolist())
+        wanted = labels(as_shown(scenes, mirrored), images.device)
         reading = reading_loss(logits, wanted)
         contrast = identity_loss(embedding)
         right = {name: (logits[name].argmax(1) == wanted[name]).float().mean().item() for name in FACTS}

@@ -26,6 +26,15 @@ WINDOW = 24  # shards
 
 
 @dataclass(frozen=True)
+class Group:
+    """Scenes that stay together. name: in the names of shards. scenes: those of a number, always `views` of them."""
+
+    name: str
+    scenes: Callable[[int], list[Scene]]
+    views: int = 1
+
+
+@dataclass(frozen=True)
 class Shard:
     """Scenes, and one row for each of them, on the CPU."""
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imagic import api
 from imagic.core import registry
 from imagic.core.describing import describe_method
-from imagic.serve.examples import SEEDS, example_png, examples
+from imagic.menagerie.examples import SEEDS, example_png, examples
 from imagic.serve.routes.common import Serving, errors
 
 router = APIRouter(tags=["catalogue"])
