@@ -15,6 +15,7 @@ from imagic.backbones.deepfloyd import DeepFloydBackbone
 from imagic.backbones.flux import FluxBackbone
 from imagic.backbones.stable_diffusion_3 import StableDiffusion3Backbone
 from imagic.backbones.stable_diffusion_xl import StableDiffusionXLBackbone
+from imagic.backbones.z_image import ZImageBackbone
 from tests.backbones import tiny
 
 
@@ -27,7 +28,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 class Family:
     """build: a new pipeline, always with the same weights, of 16 px pictures. kind: the backbone's class. call: further
     arguments of the pipeline's call, for two texts. distilled: takes the guidance scale as an input. shape: of a
-    latent. multiple: of the sides of its pictures. t5_length: what a T5 in it reads, which limits a text."""
+    latent. multiple: of the sides of its pictures. t5_length: what a T5 in it reads, which limits a text. given: what
+    the backbone is told that the pipeline does not say."""
 
     name: str
     build: Callable[..., Any]
@@ -37,6 +39,7 @@ class Family:
     shape: tuple[int, int, int] = (4, 8, 8)
     multiple: int = 4
     t5_length: int = 0
+    given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def t5(self) -> dict[str, int]:
@@ -44,7 +47,7 @@ class Family:
         return {"max_sequence_length": self.t5_length} if self.t5_length and self.name != "if" else {}
 
     def backbone(self, pipeline: Any = None, **placement: Any) -> Any:
-        return self.kind.from_pipeline(pipeline or self.build(), name="tiny", **placement)
+        return self.kind.from_pipeline(pipeline or self.build(), name="tiny", **self.given, **placement)
 
     def network(self, pipeline: Any) -> Any:
         return pipeline.unet if self.name in ("sdxl", "if") else pipeline.transformer
@@ -65,7 +68,7 @@ class Family:
             texts,
             latents=self.pack(z),
             num_inference_steps=10,
-            guidance_scale=scale,
+            guidance_scale=scale - 1 if self.kind is ZImageBackbone else scale,
             height=16,
             width=16,
             output_type=output,
@@ -98,6 +101,10 @@ class Family:
                     texts, None, None, do_classifier_free_guidance=False, **self.t5
                 )
                 return pipeline.transformer(z, sequence, pooled, timestep).sample
+            if self.kind is ZImageBackbone:
+                rows, _ = pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False)
+                output = pipeline.transformer(list(z.unsqueeze(2)), (1000 - timestep) / 1000, rows).sample
+                return -torch.stack(output).squeeze(2)
             sequence, pooled, text_ids = pipeline.encode_prompt(texts, **self.t5)
             height, width = z.shape[-2] // 2, z.shape[-1] // 2
             ids = FluxPipeline._prepare_latent_image_ids(1, height, width, "cpu", torch.float32)
@@ -126,6 +133,7 @@ FAMILIES = [
         {"negative_prompt": ["", ""], "true_cfg_scale": 5.0},
         t5_length=tiny.T5_LENGTH,
     ),
+    Family("z-image", tiny.build_z_image, ZImageBackbone, given={"side": 8}),
 ]
 
 

@@ -23,10 +23,10 @@ LITTLE: dict[str, Any] = {
     "embedding_steps": 1,
     "network_steps": 1,
     "steps": 1,
-    "parts": ("attn", "attentions"),
+    "parts": ("attn", "attention"),
 }
 LITTLE |= {"candidates": 3, "refine": 0, "search_steps": 2, "agreement_pairs": 1, "measured_pairs": 1, "num_pairs": 1}
-DIFFERENT = [each for each in FAMILIES if each.name in ("sdxl", "if", "sd3", "flux")]
+DIFFERENT = [each for each in FAMILIES if each.name in ("sdxl", "if", "sd3", "flux", "z-image")]
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def outputs(family: Family, backbone: Any, change: WeightChange, pipeline: Any) 
 
 
 @pytest.mark.parametrize("form", ["diffusers", "kohya"])
-@pytest.mark.parametrize("parts", [(), ("attn", "attentions", "ff")])
+@pytest.mark.parametrize("parts", [(), ("attn", "attention", "ff", "feed_forward")])
 def test_pipelines_load_the_lora(family: Family, form: str, parts: tuple[str, ...], tmp_path: Path) -> None:
     backbone, pipeline = family.backbone(), family.build()
     change = tuned(backbone, parts=parts)
@@ -67,7 +67,7 @@ def test_factors_keep_half_precision_where_the_scale_is_one(family: Family) -> N
 
 def test_pipelines_read_the_whole_network(family: Family, tmp_path: Path) -> None:
     backbone, pipeline = family.backbone(), family.build()
-    change = tuned(backbone, "full", ("attn", "attentions"))
+    change = tuned(backbone, "full", ("attn", "attention"))
     with backbone.changed(change):
         backbone.save_network(tmp_path)
     network = type(family.network(pipeline)).from_pretrained(tmp_path / backbone.part)
@@ -78,7 +78,7 @@ def test_pipelines_read_the_whole_network(family: Family, tmp_path: Path) -> Non
 
 def test_a_difference_names_every_parameter(family: Family) -> None:
     backbone = family.backbone()
-    change = tuned(backbone, "full", ("attn", "attentions"))
+    change = tuned(backbone, "full", ("attn", "attention"))
     named = backbone.exported(change, "diffusers")
     assert named.keys() == {f"{backbone.part}.{name}" for name in change.tensors}
     assert all(torch.equal(named[f"{backbone.part}.{name}"], each) for name, each in change.tensors.items())
@@ -95,9 +95,9 @@ def test_texts_are_the_pipelines_arguments(family: Family, tmp_path: Path) -> No
     call = {name: value[:1] if isinstance(value, list) else value for name, value in family.call.items()}
     one = dataclasses.replace(family, call=call)
     expected = one.run(pipeline, [TEXT], z, 5.0, "latent")
-    if "negative_prompt" in call:  # the undistilled Flux takes both texts in one form
+    if "negative_prompt" in call or family.name == "z-image":  # these take both texts in one form
         null = backbone.pipeline_inputs(backbone.encode_text([""]))
-        one.call.pop("negative_prompt")
+        one.call.pop("negative_prompt", None)
         read |= {f"negative_{name}": each for name, each in null.items()}
-    one.call.update(read)
+    one.call.update({name: list(each) for name, each in read.items()} if family.name == "z-image" else read)
     assert torch.allclose(one.run(pipeline, None, z, 5.0, "latent"), expected, atol=1e-4 * float(expected.abs().max()))

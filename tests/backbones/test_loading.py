@@ -20,6 +20,7 @@ from tests.conftest import MakePipeline
         ("StableDiffusionXLPipeline", "stable-diffusion-xl"),
         ("StableDiffusion3Pipeline", "stable-diffusion-3"),
         ("FluxPipeline", "flux"),
+        ("ZImagePipeline", "zimage"),
         ("IFPipeline", "if"),
     ],
 )

@@ -20,7 +20,7 @@ from tests.conftest import build_pipeline
 RANK, ALPHA = 2, 4.0
 EVERY = [
     Family("sd", build_pipeline, StableDiffusionPipeline),
-    *(f for f in FAMILIES if f.name in ("sdxl", "if", "sd3", "flux")),
+    *(f for f in FAMILIES if f.name in ("sdxl", "if", "sd3", "flux", "z-image")),
 ]
 
 
@@ -55,7 +55,7 @@ def write_lora(family: Family, folder: Path, *, text: bool = False) -> dict[str,
 
 @pytest.mark.parametrize("family", EVERY, ids=lambda each: each.name)
 def test_a_lora_is_added_to_the_weights(family: Family, tmp_path: Path) -> None:
-    text = family.name not in ("if", "flux")
+    text = family.name not in ("if", "flux", "z-image")
     deltas = write_lora(family, tmp_path / "lora", text=text)
     family.build().save_pretrained(tmp_path / "model")
     file = tmp_path / "lora" / "pytorch_lora_weights.safetensors"

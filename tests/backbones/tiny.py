@@ -18,11 +18,16 @@ from diffusers import (
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -178,6 +183,75 @@ def build_flux(*, guidance_embeds: bool = True, **scheduler: Any) -> FluxPipelin
         )
     pipeline.default_sample_size = 8
     return pipeline
+
+
+# Qwen's own for one question, without what it does with longer conversations.
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+def build_qwen_tokenizer() -> Qwen2Tokenizer:
+    """Single bytes, WORDS after a blank (as CLIP's tokenizer has them) and the marks of a conversation."""
+    letters = sorted(token for token in build_tokenizer().get_vocab() if len(token) == 1)
+    merges = []
+    for word in WORDS:
+        left = "Ġ"
+        for letter in word:
+            merges.append((left, letter))
+            left += letter
+    tokens = [*letters, *(left + right for left, right in merges)]
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    return Qwen2Tokenizer(
+        vocab={token: index for index, token in enumerate(dict.fromkeys([*tokens, *marks]))},
+        merges=list(dict.fromkeys(merges)),
+        additional_special_tokens=marks[1:],
+        chat_template=CHAT,
+    )
+
+
+def build_z_image(**scheduler: Any) -> ZImagePipeline:
+    tokenizer = build_qwen_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        text_encoder = Qwen3Model(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=16,
+                initializer_range=0.5,
+            )
+        ).eval()
+        # Tokens of a language model are large, and one of them far larger than the others.
+        with torch.no_grad():
+            text_encoder.embed_tokens.weight *= 20
+            text_encoder.embed_tokens.weight[tokenizer.convert_tokens_to_ids("<|im_start|>")] *= 100
+        transformer = ZImageTransformer2DModel(
+            in_channels=4,
+            dim=16,
+            n_layers=2,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=32,
+            axes_dims=[4, 2, 2],
+            axes_lens=[600, 16, 16],
+        ).eval()
+        for token in (transformer.x_pad_token, transformer.cap_pad_token):
+            torch.nn.init.normal_(token, std=0.5)
+        return ZImagePipeline(
+            transformer=transformer,
+            vae=build_vae(),
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}),
+        )
 
 
 def build_if_scheduler(**changes: Any) -> DDIMScheduler:

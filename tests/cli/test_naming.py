@@ -5,7 +5,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagic.cli.naming import LONGEST_PART, beside, free, slug
+from imagic.cli.naming import beside, free
+from imagic.core.slug import LONGEST_PART, slug
 
 
 def test_the_name_stands_beside_the_input_and_says_what_was_asked() -> None:

@@ -37,6 +37,26 @@ def test_lerp_with_one_weight_per_row_broadcasts_single_rows() -> None:
         assert torch.equal(swept[row : row + 1].tensors["sequence"], expected.tensors["sequence"])
 
 
+def test_tokens_of_zeros_fill_up_the_shorter_of_two() -> None:
+    def row(length: int, seed: int) -> Conditioning:
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {"sequence": torch.randn(1, length, 4, generator=generator), "pooled": torch.ones(1, 4)}
+        return Conditioning(tensors, learnable=frozenset(tensors))
+
+    short, long = row(2, 0), row(5, 1)
+    a, b = short.tensors["sequence"], long.tensors["sequence"]
+    for first, second, weight in ((short, long, 0.3), (long, short, 0.7)):
+        mixed = first.lerp(second, weight).tensors["sequence"]
+        assert torch.allclose(mixed[:, :2], 0.7 * a + 0.3 * b[:, :2], atol=1e-6)
+        assert torch.allclose(mixed[:, 2:], 0.3 * b[:, 2:], atol=1e-6)
+    assert torch.equal(long.lerp(short, torch.tensor([1.0, 0.0])).tensors["sequence"][1], b[0])
+    joined = Conditioning.cat([short, long]).tensors
+    assert torch.equal(joined["sequence"][0, :2], a[0])
+    assert not joined["sequence"][0, 2:].any()
+    assert torch.equal(joined["sequence"][1:], b)
+    assert torch.equal(joined["pooled"], torch.ones(2, 4))
+
+
 def test_trainable_makes_new_leaves_of_the_learnable_tensors_alone() -> None:
     original = bundle(1, 0)
     leaf = original.trainable()

@@ -35,14 +35,15 @@ class Server:
         self.environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         if path is not None:
             self.environment["PYTHONPATH"] = str(path)
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api/v1"
         self.start()
 
     def start(self) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/api/v1"
-        command = [sys.executable, "-c", CODE, self.settings.to_json(), str(port)]
+        """Start it, also again after its end, where it was."""
+        command = [sys.executable, "-c", CODE, self.settings.to_json(), str(self.port)]
         self.process = subprocess.Popen(command, env=self.environment)
         self.until(lambda: self.answers() and self.get("/health")["status"] == "ok")
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from imagic.core import registry
 from imagic.serve.requests import EditRequest
+from imagic.serve.settings import Settings
 from imagic.serve.store import Store
 from imagic.serve.worker import MODEL, Worker
 from tests.serve.conftest import EDITS, asked
@@ -34,6 +35,38 @@ def test_methods_with_every_option(client: TestClient, worker: Worker) -> None:
     field = kind.__dataclass_fields__["embedding_steps"]
     assert option["default"] == field.default
     assert (option["minimum"], option["help"]) == (field.metadata["minimum"], field.metadata["help"])
+
+
+def test_what_may_name_a_file_is_said_not_to_be_settable(client: TestClient, worker: Worker) -> None:
+    """What is said is what the service does."""
+    methods = client.get(f"{API}/methods").json()["methods"]
+    imagic = next(each for each in methods if each["name"] == "imagic")
+    settable = {option["name"]: option["settable"] for option in (*imagic["fit"], *imagic["edit"])}
+    assert {name for name, may in settable.items() if not may} == {"parts", "encoder"}
+    for name, value in (("parts", ["attn2"]), ("encoder", "/etc"), ("sampler", "dpmpp_2m"), ("target_text", "a cat")):
+        answer = client.post(EDITS, json=asked(options={name: value}))
+        refused = "may name a file" in answer.text
+        assert refused is not settable[name], answer.text
+
+
+def test_the_limits_are_those_that_hold(client: TestClient, settings: Settings) -> None:
+    found = client.get(f"{API}/limits").json()
+    assert found == {
+        "max_bytes": settings.max_bytes,
+        "max_pixels": settings.max_pixels,
+        "max_text": 2000,
+        "max_seeds": 16,
+        "max_strengths": 21,
+        "max_queue": 4,
+        "max_per_client": 3,
+    }
+    for most, asks in (
+        (found["max_text"], lambda n: {"text": "a" * n}),
+        (found["max_seeds"], lambda n: {"num_seeds": n}),
+        (found["max_strengths"], lambda n: {"eta": [0.5] * n}),
+    ):
+        answers = [client.post(EDITS, json=asked(**asks(n))) for n in (most, most + 1)]
+        assert [answer.status_code for answer in answers] == [202, 422]
 
 
 def test_the_model_is_told_by_the_worker(client: TestClient, store: Store) -> None:

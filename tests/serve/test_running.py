@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +24,8 @@ from imagic.serve.app import create_app
 from imagic.serve.settings import Settings
 from imagic.serve.store import JobState, Store
 from imagic.serve.supervisor import Supervisor
-from imagic.serve.worker import Worker
 from tests.serve.conftest import asked
+from tests.serve.sites import Site
 from tests.test_api import EDIT, FIT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,28 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture
 def address(settings: Settings, backbone: Any) -> Iterator[str]:
-    """A service on a port of this computer, with a worker in a thread."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, works=False), port=port, log_level="error"))
-    worker = Worker(settings, Store(settings.database), backbone, "w", threading.Event())
-
-    def work() -> None:
-        while not worker.stopping.wait(0.02):
-            if server.started:
-                worker.run_one()
-
-    threads = [threading.Thread(target=server.run), threading.Thread(target=work)]
-    for thread in threads:
-        thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{port}"
-    server.should_exit = True
-    worker.stopping.set()
-    for thread in threads:
-        thread.join()
+    with Site(settings, backbone) as site:
+        yield site.address
 
 
 def test_the_client_of_the_docs(

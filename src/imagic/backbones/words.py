@@ -19,7 +19,7 @@ def report_text(tokenizer: Any, text: str, length: int) -> TextReport:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     room = length - tokenizer.num_special_tokens_to_add()
     offsets = encoded["offset_mapping"]
-    cut = text[offsets[room][0] :] if len(offsets) > room else ""
+    cut = text[offsets[room][0] :].lstrip() if len(offsets) > room else ""
     unknown = {span for token, span in zip(encoded["input_ids"], offsets, strict=True) if token == _unknown(tokenizer)}
     holes = [
         word.group()

@@ -4,11 +4,13 @@
 progress that writes rows and pictures under `out`; `markdown(load(out))` is the table, `contact_sheet` a look at them.
 """
 
+from imagic.batch.shards import Shard
+from imagic.batch.types import Summary
 from imagic.bench.catalogue import entries, names
 from imagic.bench.lines import summarise
 from imagic.bench.measures import Measure, open_measures
 from imagic.bench.report import load, markdown
-from imagic.bench.runner import Shard, Summary, run
+from imagic.bench.runner import run
 from imagic.bench.sets import SetScore, score_sets
 from imagic.bench.sheet import contact_sheet
 from imagic.bench.suites import SUITES, open_suite

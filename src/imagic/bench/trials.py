@@ -11,8 +11,6 @@ from imagic.bench import rows
 from imagic.bench.types import Entry
 from imagic.core.errors import OptionError
 from imagic.core.options import build_options, preset_values, strength_name
-from imagic.core.registry import check_abilities
-from imagic.core.types import Backbone
 
 # The range over which DiffEdit's paper draws its trade-off curves (encoding ratios 0.3 to 1).
 SWEEP = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -46,14 +44,19 @@ class Trial:
         }
 
 
-def trials_of(entry: Entry, backbone: Backbone, sweep: Sequence[float] = ()) -> list[Trial]:
-    """One trial per strength of the sweep; one in all without a sweep, or for a method that has no strength.
+def trials_of(entries: Sequence[Entry], sweep: Sequence[float] = ()) -> list[Trial]:
+    """Of each entry one trial per strength of the sweep; one in all without a sweep, or for a method that has no
+    strength.
 
-    Raises OptionError for wrong options, or a strength that is both set and swept, and AbilityError for a model that
-    cannot serve the method.
+    Raises OptionError for wrong options, a strength that is both set and swept, and two entries of one name.
     """
+    if len({entry.label for entry in entries}) < len(entries):
+        raise OptionError("Each method must be named once.")
+    return [trial for entry in entries for trial in _of_entry(entry, sweep)]
+
+
+def _of_entry(entry: Entry, sweep: Sequence[float]) -> list[Trial]:
     method = entry.method
-    check_abilities(method, backbone)
     fit_options: Any = build_options(method.FitOptions, {**preset_values(method, entry.preset), **entry.fit})
     plain = Trial(entry, fit_options, _edit_options(entry))
     name = strength_name(method.EditOptions)

@@ -10,10 +10,11 @@ import typer
 from typer.core import TyperGroup
 
 from imagic import __version__
-from imagic.cli import bench, cache, doctor, edit, export, inspection, listing, mask, menagerie, serve
+from imagic.cli import batch, bench, cache, doctor, edit, export, inspection, listing, mask, menagerie, serve
 from imagic.cli.show import say
-from imagic.core.errors import ImagicError
+from imagic.core.errors import ImagicError, plain
 
+UsageError: Any = typer.BadParameter.__base__  # of the click that this version of typer brings
 INTERRUPTED = 130  # typer's exit code after Ctrl-C
 
 
@@ -25,9 +26,12 @@ class OneSentence(TyperGroup):
         try:
             return super().invoke(ctx)
         except ImagicError as error:
-            say(f"Error: {error}")
+            say(f"Error: {plain(str(error))}")
             _say_notes(error)
             raise typer.Exit(1) from error
+        except UsageError as error:
+            error.message = plain(error.message)
+            raise
         except KeyboardInterrupt as stop:
             _say_notes(stop)
             raise
@@ -67,6 +71,7 @@ app.command("edit")(edit.edit)
 app.command("fit")(edit.fit)
 app.command("export")(export.export)
 app.command("mask")(mask.mask)
+app.command("batch")(batch.batch)
 app.command("redo")(inspection.redo)
 app.command("inspect")(inspection.inspect)
 app.command("methods")(listing.methods)

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from imagic.cli import crews
 from imagic.cli import options as given
+from imagic.cli.crews import crew_of
 from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.show import busy, emit_json, progress_bars, say
 from imagic.cli.study import study
@@ -41,7 +43,9 @@ def run(
     ] = "",
     metrics: Annotated[str, typer.Option(help="More metrics of each result, such as ms-ssim:kept,clip-score.")] = "",
     metric_weights: MetricWeights = None,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="Only every N-th item, from the I-th.")] = "1/1",
+    workers: crews.Workers = None,
+    ray: crews.Ray = None,
+    shard: crews.Shard = "1/1",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items with an error again.")] = False,
     model: given.Model = None,
     as_json: given.AsJson = False,
@@ -57,35 +61,39 @@ def run(
         raise typer.BadParameter("--methods names one at least.")
 
     from imagic import api
-    from imagic.bench import catalogue, runner, trials
-    from imagic.bench.measures import open_measures
-    from imagic.bench.suites import open_suite
+    from imagic.batch.shards import Shard
+    from imagic.bench import runner, trials
+    from imagic.bench.asked import Asked
     from imagic.core import registry
-    from imagic.metrics import weights
 
-    part = runner.Shard.parse(shard)
-    strengths = trials.parse_sweep(sweep)
-    chosen = open_suite(suite, limit, data=data, target_text=target, source_text=source)
+    part = Shard.parse(shard)
     plain = [label for label in labels if label in registry.names(registry.Group.METHODS)]
     if values and len(plain) != 1:
         raise typer.BadParameter("--set needs one method to set options of; baselines and variants have their own.")
     fit_values, edit_values = api.split_options(registry.method(plain[0]), values) if values else ({}, {})
-    entries = catalogue.entries(labels, preset or "", fit_values, edit_values)
-    measured = open_measures(parse_names(metrics), weights.parse(metric_weights or ()))
-    with busy("Loading the model"):
-        backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype, **loading)
-    work = runner.run(
-        out,
-        chosen,
-        entries,
-        backbone,
+    asked = Asked(
+        out=str(out),
+        suite=suite,
+        methods=labels,
+        limit=limit,
+        data="" if data is None else str(data),
+        target_text=target,
+        source_text=source,
         seed=seed,
-        shard=part,
-        retry_failed=retry_failed,
-        measures=measured,
-        sweep=strengths,
+        preset=preset or "",
+        fit=fit_values,
+        edit=edit_values,
+        sweep=trials.parse_sweep(sweep),
+        metrics=parse_names(metrics),
+        metric_weights=metric_weights or (),
+        model={"name_or_path": model or api.DEFAULT_MODEL, "device": device, "dtype": dtype, **loading},
     )
+    chosen, tried = asked.open_suite(), asked.trials()
+    crew = crew_of(asked.opening(), workers, ray)
     with progress_bars(one=True) as update:
+        work = runner.run_with(
+            crew, out, chosen, tried, seed=seed, shard=part, retry_failed=retry_failed, on_step=update, say=say
+        )
         summary = api.finish(work, update)
     if as_json:
         emit_json({"version": 1, "folder": str(out), **dataclasses.asdict(summary)})
@@ -123,7 +131,8 @@ def ablation(
     with busy("Loading the model"):
         backbone = api.load_model(model or api.DEFAULT_MODEL, device, dtype, **loading)
     with progress_bars(one=True) as update:
-        api.finish(runner.run(out, chosen, entries, backbone, seed=seed, sweep=strengths), update)
+        work = runner.run(out, chosen, entries, backbone, seed=seed, sweep=strengths, on_step=update)
+        api.finish(work, update)
     rows = reports.load(out)
     more = [compare.table(compare.compare_within(rows, labels[0]))]
     typer.echo(documents.markdown(rows, more), nl=False)

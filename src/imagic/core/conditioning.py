@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 GUIDANCE = "guidance"
@@ -24,6 +25,9 @@ class Conditioning:
         here as GUIDANCE (B,), at 1, which is none; core.sampling.predict_guided sets it.
     learnable: the names that embedding optimisation and interpolation touch (others, such as masks or size ids, are
         facts).
+
+    A family may give each text as many tokens as it has, (B, L, ...). Where such bundles meet, the shorter is filled up
+    with tokens of zeros, which are none to that family's network: a mixture has the tokens of both.
     """
 
     tensors: Mapping[str, Tensor]
@@ -52,7 +56,7 @@ class Conditioning:
         weight: a number, or a tensor of shape (B,) with one weight per row; a bundle of one row is broadcast.
         """
         size = max(len(self), len(other), weight.numel() if isinstance(weight, Tensor) else 1)
-        start, end = self.expand(size), other.expand(size)
+        start, end = self.matched(other, size)
         mixed = dict(start.tensors)
         for name in self.learnable:
             a, b = start.tensors[name], end.tensors[name]
@@ -60,6 +64,13 @@ class Conditioning:
             # 1 - w and w multiply exact end points, so eta 0 and eta 1 give the same bits as the inputs.
             mixed[name] = (1 - w) * a + w * b
         return self._map(mixed)
+
+    def matched(self, other: Conditioning, size: int) -> tuple[Conditioning, Conditioning]:
+        """Both as `size` rows, and each learnable tensor as long in one as in the other."""
+        start, end = dict(self.tensors), dict(other.tensors)
+        for name in self.learnable:
+            start[name], end[name] = _as_long([start[name], end[name]])
+        return self._map(start).expand(size), other._map(end).expand(size)
 
     def detach(self) -> Conditioning:
         return self._map({name: tensor.detach() for name, tensor in self.tensors.items()})
@@ -102,4 +113,14 @@ class Conditioning:
     def cat(bundles: Sequence[Conditioning]) -> Conditioning:
         """Bundles of the same names, one after the other along the batch."""
         first = bundles[0]
-        return first._map({name: torch.cat([bundle.tensors[name] for bundle in bundles]) for name in first.tensors})
+        return first._map(
+            {name: torch.cat(_as_long([bundle.tensors[name] for bundle in bundles])) for name in first.tensors}
+        )
+
+
+def _as_long(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """(B, L, ...) each, with zeros at the end so that all have the largest L; tensors of one shape as they are."""
+    if len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return list(tensors)
+    longest = max(tensor.shape[1] for tensor in tensors)
+    return [F.pad(each, [*[0] * (2 * each.dim() - 3), longest - each.shape[1]]) for each in tensors]

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from imagic.core.conditioning import Conditioning
@@ -93,11 +94,11 @@ def project(source: Conditioning, target: Conditioning, identity: float, push: T
 
     source, target: one row; identity: alpha; push: beta, (B,). Returns B rows.
     """
-    source, target = source.expand(len(push)), target.expand(len(push))
+    source, target = source.matched(target, len(push))
     mixed = dict(target.tensors)
     for name in target.learnable:
         src, tgt = source.tensors[name], target.tensors[name]
-        unit = src / src.norm(dim=-1, keepdim=True)
+        unit = F.normalize(src, dim=-1)
         edit = tgt - (tgt * unit).sum(-1, keepdim=True) * unit
         mixed[name] = identity * src + push.to(src).reshape(-1, *[1] * (src.dim() - 1)) * edit
     return replace(target, tensors=mixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from imagic import __version__
-from imagic.core.errors import ImagicError, OutputError
+from imagic.core.errors import ImagicError, OutputError, plain
 from imagic.serve import decoding
 from imagic.serve.guard import Guard
 from imagic.serve.keys import Key
@@ -29,6 +30,7 @@ from imagic.serve.store import Conflict, Full, Store
 from imagic.serve.supervisor import Supervisor
 
 PREFIX = "/api/v1"
+mimetypes.add_type("text/javascript", ".js")  # some systems say text/plain, and no browser runs that
 RETRY_SECONDS = {429: 30, 503: 30}
 
 
@@ -74,7 +76,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     def say(status: int, sentence: str) -> JSONResponse:
         headers = {"Retry-After": str(RETRY_SECONDS[status])} if status in RETRY_SECONDS else None
-        return JSONResponse({"detail": sentence}, status, headers)
+        return JSONResponse({"detail": plain(sentence)}, status, headers)
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -86,7 +88,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(AnyHTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
+        return JSONResponse({"detail": plain(str(error.detail))}, error.status_code, error.headers)
 
     @app.exception_handler(ImagicError)
     async def impossible(request: Request, error: ImagicError) -> JSONResponse:

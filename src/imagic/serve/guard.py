@@ -55,8 +55,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                if scope["path"].startswith(API):
-                    headers.setdefault("Cache-Control", "no-store")
+                # The page's own files may be kept, but are asked for again, lest an older page meets a newer service.
+                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith(API) else "no-cache")
                 self._answers[(scope["method"] if scope["method"].isalpha() else "?", message["status"])] += 1
             await send(message)
 

@@ -7,6 +7,7 @@ import binascii
 import dataclasses
 import hashlib
 import json
+import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -96,6 +97,17 @@ def check_no_files(method: Method, values: Mapping[str, Any]) -> None:
         for field in dataclasses.fields(kind):
             value = values.get(field.name, field.default)
             strings = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
-            is_text = field.name.endswith("text") or field.name in ("instruction", "token")
-            if strings and value != field.default and not field.metadata.get("choices") and not is_text:
+            if strings and value != field.default and not _names_no_file(field):
                 raise OptionError(f"The option '{field.name}' cannot be set here, since it may name a file.")
+
+
+def settable(options: type) -> set[str]:
+    """The options that `check_no_files` lets pass whatever their value."""
+    hints = typing.get_type_hints(options)
+    takes_strings = {name for name, hint in hints.items() if str in (hint, *typing.get_args(hint))}
+    return {f.name for f in dataclasses.fields(options) if f.name not in takes_strings or _names_no_file(f)}
+
+
+def _names_no_file(field: dataclasses.Field[Any]) -> bool:
+    is_text = field.name.endswith("text") or field.name in ("instruction", "token")
+    return is_text or bool(field.metadata.get("choices"))

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     UNIQUE (client, idempotency_key)
 );
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state, seq);
+CREATE INDEX IF NOT EXISTS by_parent ON jobs (parent);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -154,6 +155,13 @@ class Store:
             rows = db.execute(
                 f"{SELECT} WHERE ? IS NULL OR seq < ? ORDER BY seq DESC LIMIT ?", (before, before, limit)
             ).fetchall()
+            return [_job(row) for row in rows]
+
+    def family(self, id: str, limit: int) -> list[Job]:
+        """The jobs of one fit, the newest first: the one that made it, and those made again from it or from each other.
+        A job that was deleted does not part them, since its id stays with those made from it."""
+        with self._open() as db:
+            rows = db.execute(f"{FAMILY} {SELECT} WHERE id IN down ORDER BY seq DESC LIMIT ?", (id, limit)).fetchall()
             return [_job(row) for row in rows]
 
     def ids(self) -> set[str]:
@@ -296,6 +304,13 @@ class Store:
 SELECT = (
     "SELECT *, iif(state = 'queued', (SELECT count(*) FROM jobs AS others WHERE others.state = 'queued'"
     " AND others.seq <= jobs.seq), 0) AS position FROM jobs"
+)
+
+# Up from a job to the first of its fit, and down from there.
+FAMILY = (
+    "WITH RECURSIVE"
+    " up(id) AS (SELECT ? UNION SELECT parent FROM jobs JOIN up USING (id) WHERE parent IS NOT NULL),"
+    " down(id) AS (SELECT id FROM up UNION SELECT jobs.id FROM jobs JOIN down ON jobs.parent = down.id)"
 )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-import signal
 import subprocess
 import sys
 import threading
 import time
 
+from imagic.batch.processes import how_ended
 from imagic.core.errors import OutputError
 from imagic.serve.settings import Settings
 from imagic.serve.store import Store
@@ -62,9 +62,9 @@ class Supervisor:
             code = self._ended(self._process)
             if self._stopping.is_set():
                 return
-            log.warning("The worker ended: %s.", _how(code))
+            log.warning("The worker ended: %s.", how_ended(code))
             with contextlib.suppress(OutputError):  # its lease runs out too
-                self._store.worker_died(name, _how(code))
+                self._store.worker_died(name, how_ended(code))
             wait = FIRST_WAIT if time.monotonic() - started > LIVED else min(2 * wait, LONGEST_WAIT)
             self._stopping.wait(wait)
 
@@ -75,12 +75,3 @@ class Supervisor:
                 process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(LOOK)
-
-
-def _how(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"it was killed by {signal.Signals(-code).name}"
-    return f"it was killed by signal {-code}"

@@ -83,6 +83,12 @@ class History(BaseModel):
     next: int | None
 
 
+class Family(BaseModel):
+    """The edits from one fit, the newest first."""
+
+    edits: list[EditView]
+
+
 def edit_view(job: Job, settings: Settings) -> EditView:
     """A job as a client sees it."""
     request, result = job.request, job.result or {}

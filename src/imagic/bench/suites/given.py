@@ -12,14 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
+from imagic.batch.reading import pictures_in
 from imagic.bench.types import Item, Pictures
 from imagic.core.errors import OptionError
 from imagic.core.frame import Box, Frame
 from imagic.core.images import Picture, read_image
 from imagic.core.masks import as_mask
 from imagic.core.types import Backbone
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _middle(picture: Picture) -> Box:
 
 def images_in(folder: Path) -> list[Path]:
     """The picture files of a folder, by name. Raises OptionError when there is none."""
-    if found := _images(folder):
+    if found := pictures_in(folder):
         return found
     raise OptionError(f"There are no pictures in {folder}: name a folder of PNG or JPEG files.")
 
@@ -92,14 +91,10 @@ def images_in(folder: Path) -> list[Path]:
 def class_images(folder: Path) -> list[tuple[str, Path]]:
     """The class and the file of each picture: of those in the folder itself, whose class is "", or else of those in its
     folders, one for each class. Raises OptionError when there is none."""
-    if found := _images(folder):
+    if found := pictures_in(folder):
         return [("", path) for path in found]
-    inner = [(path.parent.name, path) for each in sorted(folder.glob("*/")) for path in _images(each)]
+    inner = [(path.parent.name, path) for each in sorted(folder.glob("*/")) for path in pictures_in(each)]
     return inner or [("", path) for path in images_in(folder)]
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def check_layout(suite: str, files: Iterable[Path], layout: str) -> None:

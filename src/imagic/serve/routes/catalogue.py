@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Response
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from imagic import api
 from imagic.core import registry
 from imagic.core.describing import describe_method
+from imagic.core.types import Method
 from imagic.menagerie.examples import SEEDS, example_png, examples
+from imagic.serve.requests import MOST_SEEDS, MOST_STRENGTHS, settable
 from imagic.serve.routes.common import Serving, errors
 
 router = APIRouter(tags=["catalogue"])
@@ -33,7 +36,8 @@ class Models(BaseModel):
 
 
 class OptionView(BaseModel):
-    """An option of a method. minimum, maximum: inclusive, null for none. choices: empty where any value will do."""
+    """An option of a method. minimum, maximum: inclusive, null for none. choices: empty where any value will do.
+    settable: whether a request may set it, which is so but for what may name a file."""
 
     name: str
     type: str
@@ -42,6 +46,7 @@ class OptionView(BaseModel):
     minimum: float | None
     maximum: float | None
     choices: list[str]
+    settable: bool
 
 
 class MethodView(BaseModel):
@@ -65,6 +70,19 @@ class Methods(BaseModel):
     default: str
 
 
+class Limits(BaseModel):
+    """The most of each: bytes of a request, pixels of a picture, characters of a text, seeds and strengths of an edit,
+    unfinished edits of all and of one client."""
+
+    max_bytes: int
+    max_pixels: int
+    max_text: int
+    max_seeds: int
+    max_strengths: int
+    max_queue: int
+    max_per_client: int
+
+
 class ExampleView(BaseModel):
     """A picture and a sentence for it; the picture is at /examples/{name}."""
 
@@ -75,6 +93,21 @@ class ExampleView(BaseModel):
 
 class Examples(BaseModel):
     examples: list[ExampleView]
+
+
+@router.get("/limits", responses=errors())
+def limits(service: Serving) -> Limits:
+    """How much may be asked."""
+    settings = service.settings
+    return Limits(
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        max_text=api.LONGEST_TEXT,
+        max_seeds=MOST_SEEDS,
+        max_strengths=MOST_STRENGTHS,
+        max_queue=settings.max_queue,
+        max_per_client=settings.max_per_client,
+    )
 
 
 @router.get("/models", responses=errors())
@@ -96,10 +129,8 @@ def models(service: Serving) -> Models:
 def methods(service: Serving) -> Methods:
     """Every method, with its options: types, defaults, bounds, choices and what they do."""
     abilities = service.facts().get("abilities")
-    found = [describe_method(registry.method(name)) for name in registry.names(registry.Group.METHODS)]
-    for each in found:
-        each["available"] = None if abilities is None else set(each["needs"]) <= set(abilities)
-    return Methods(methods=[MethodView(**each) for each in found], default=api.DEFAULT_METHOD)
+    found = [registry.method(name) for name in registry.names(registry.Group.METHODS)]
+    return Methods(methods=[_described(method, abilities) for method in found], default=api.DEFAULT_METHOD)
 
 
 @router.get("/examples", responses=errors())
@@ -118,3 +149,13 @@ def example(name: Annotated[str, Path(pattern="^[a-z]{1,32}$")]) -> Response:
     if name not in SEEDS:
         raise HTTPException(404, "There is no such example; /examples lists them.")
     return Response(example_png(name), media_type="image/png")
+
+
+def _described(method: Method, abilities: Sequence[str] | None) -> MethodView:
+    """abilities: of the served model; None while it loads."""
+    values = describe_method(method)
+    values["available"] = None if abilities is None else method.needs <= set(abilities)
+    for step, options in (("fit", method.FitOptions), ("edit", method.EditOptions)):
+        free = settable(options)
+        values[step] = [{**option, "settable": option["name"] in free} for option in values[step]]
+    return MethodView(**values)

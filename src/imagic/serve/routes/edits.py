@@ -16,7 +16,7 @@ from imagic.serve.routes import bodies
 from imagic.serve.routes.common import Client, Found, Key, Serving, errors
 from imagic.serve.service import Service, ended
 from imagic.serve.store import Job
-from imagic.serve.views import EditView, History, edit_view
+from imagic.serve.views import EditView, Family, History, edit_view
 
 LOOK = 0.2  # seconds between two looks at a job that is watched
 ALIVE = 15.0  # seconds after which a silent stream says that it lives
@@ -75,6 +75,12 @@ def look(job: Found, service: Serving) -> EditView:
 async def events(job: Found, service: Serving, request: Request) -> StreamingResponse:
     """Watch an edit, until it has ended."""
     return StreamingResponse(_events(job, service, request), media_type="text/event-stream")
+
+
+@router.get("/{id}/family", responses=errors(404, 422))
+def family(job: Found, service: Serving, limit: Annotated[int, Query(ge=1, le=100)] = 50) -> Family:
+    """The edits from one fit, this one among them: that which made it, and those made again from it."""
+    return Family(edits=[edit_view(each, service.settings) for each in service.store.family(job.id, limit)])
 
 
 @router.post("/{id}/cancel", responses=errors(404, 422))

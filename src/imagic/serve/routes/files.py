@@ -12,7 +12,9 @@ from imagic.serve import outputs
 from imagic.serve.outputs import FILES, Output
 from imagic.serve.requests import MOST_SEEDS, MOST_STRENGTHS
 from imagic.serve.routes.common import Found, Serving, errors
+from imagic.serve.service import Service
 from imagic.serve.store import Job
+from imagic.serve.thumbnails import thumbnail
 
 router = APIRouter(prefix="/edits/{id}", tags=["files"])
 
@@ -23,17 +25,28 @@ def _responses(*kinds: str) -> dict[int | str, dict[str, Any]]:
 
 
 PICTURE = _responses("image/png")
+MOST_PICTURES = MOST_SEEDS * MOST_STRENGTHS
+NO_RESULT = "This edit has no such result; look at its state and its images."
 
 
 @router.get("/result", response_class=FileResponse, responses=PICTURE)
-def result(
-    job: Found, service: Serving, index: Annotated[int, Query(ge=0, lt=MOST_SEEDS * MOST_STRENGTHS)] = 0
-) -> FileResponse:
+def result(job: Found, service: Serving, index: Annotated[int, Query(ge=0, lt=MOST_PICTURES)] = 0) -> FileResponse:
     """A finished picture; index: as in the edit's `images`."""
-    path = service.file(job, outputs.result_name(index)) if job.result else None
+    path = _result(job, service, index)
     if path is None:
-        raise HTTPException(404, "This edit has no such result; look at its state and its images.")
+        raise HTTPException(404, NO_RESULT)
     return _sent(job, path, f"result-{index}")
+
+
+@router.get("/thumbnail", response_class=FileResponse, responses=_responses("image/webp"))
+def small(
+    job: Found, service: Serving, index: Annotated[int | None, Query(ge=0, lt=MOST_PICTURES)] = None
+) -> FileResponse:
+    """A small copy, 320 pixels wide or high at most, of a finished picture; without `index` of the input."""
+    path = service.file(job, outputs.INPUT) if index is None else _result(job, service, index)
+    if path is None:
+        raise HTTPException(404, NO_RESULT)
+    return _sent(job, thumbnail(path), "thumbnail")
 
 
 def _add(output: Output, responses: dict[int | str, dict[str, Any]], about: str) -> None:
@@ -54,6 +67,11 @@ _add(Output.PREVIEW, PICTURE, "How the picture looks so far; another one with ea
 _add(Output.SHEET, PICTURE, "All that was rendered, strength by seed.")
 _add(Output.ANIMATION, _responses("image/webp"), "A walk through the strengths of the first seed.")
 _add(Output.STATE, _responses("application/octet-stream"), "What was learned, for `imagic edit --state`.")
+
+
+def _result(job: Job, service: Service, index: int) -> Path | None:
+    """The file of a finished picture, if there is one."""
+    return service.file(job, outputs.result_name(index)) if job.result else None
 
 
 def _sent(job: Job, path: Path, name: str) -> FileResponse:
