@@ -12,7 +12,7 @@ from imagic.menagerie.sampling import is_held_out
 from imagic.menagerie.training.latents import encode, latent_store
 from imagic.menagerie.training.pairs import PAIRS, pair
 from imagic.menagerie.training.pictures import picture_store
-from imagic.menagerie.training.world import draw
+from imagic.menagerie.training.world import draw, world_fingerprint
 from tests.menagerie.tiny import tiny_vae
 
 
@@ -37,4 +37,6 @@ def test_latents_are_of_their_scenes_and_kept_under_a_name_of_their_own(tmp_path
     vae = tiny_vae()
     scenes, latents = latent_store(vae, "f" * 64, PAIRS, reuse=1, seed=0, shard=3, folder=tmp_path).batch(0, 4)
     torch.testing.assert_close(latents, encode(vae, scenes, "cpu").half(), rtol=0, atol=2e-2)
-    assert [path.name for path in tmp_path.iterdir()] == [f"latents-{'f' * 12}-edits-3-000000.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == [
+        f"latents-{world_fingerprint()}-{'f' * 12}-edits-3-000000.safetensors"
+    ]

@@ -42,7 +42,7 @@ def draw_bird(pen: Pen) -> None:
         pen.draw((foot - 0.05, 0.03), (foot + 0.11, 0.03), f.limb, f.limb, rgb=rgb)
     pen.draw(j["rump"], j["chest"], girth * 0.9, girth, part=(0.0, 0.0))
     pen.draw(j["chest"], j["head"], girth * 0.8, head * 0.9, part=(1.0, 0.0))
-    draw_scarf(pen, j["chest"], j["head"], head * 1.05)
+    draw_scarf(pen, j["chest"], j["head"], head * 1.05, head)
     if not spread:
         _folded_wing(pen, shoulder, j["rump"], girth)
     pen.draw(mix(j["head"], j["snout"], 0.35), j["snout"], head * 0.42, f.snout, rgb=BEAK, shade=0.7)

@@ -12,7 +12,7 @@ from imagic.menagerie.quadruped import draw_quadruped
 from imagic.menagerie.scenes import Animal
 from imagic.menagerie.strokes import Pen, Point, Stroke
 
-FACING_GAP = 0.15  # between the snouts of two animals that face each other, in image widths
+FACING_GAP = 0.13  # between the snouts of two animals that face each other, in image widths
 KISSING_GAP = -0.008
 
 
@@ -57,7 +57,7 @@ def place_pair(animals: tuple[Animal, ...], relation: str) -> tuple[Animal, ...]
     """
     left, right = animals
     if relation == "apart":
-        return replace(left, facing="left", x=0.26), replace(right, facing="right", x=0.74)
+        return replace(left, facing="left", x=0.29), replace(right, facing="right", x=0.71)
     left, right = replace(left, facing="right", x=0.25), replace(right, facing="left", x=0.75)
     wanted = FACING_GAP
     if relation == "kissing":

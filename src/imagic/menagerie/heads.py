@@ -6,7 +6,7 @@ from imagic.menagerie.anatomy import FRAMES
 from imagic.menagerie.palette import DARK, EYE_WHITE, HORN, PINK
 from imagic.menagerie.strokes import Pen, Point, mix
 
-MUZZLE_TINT = {"dog": 1.05, "cat": 1.05, "horse": 0.86, "sheep": 0.62, "cow": 1.0}
+MUZZLE_TINT = {"dog": 1.08, "cat": 1.10, "horse": 0.80, "sheep": 0.90, "cow": 1.0}
 
 
 def draw_head(pen: Pen, head: Point, snout: Point) -> None:
@@ -14,7 +14,7 @@ def draw_head(pen: Pen, head: Point, snout: Point) -> None:
     animal, species = pen.animal, pen.animal.species
     f, s = FRAMES[species], animal.shape
     radius, snout_radius = f.head * s[3], f.snout * s[4]
-    face = 0.72 if species == "sheep" else 1.0
+    face = 0.45 if species == "sheep" else 1.0
     _far_ear(pen, head, radius)
     skull_end = mix(head, snout, 0.15)
     pen.draw(head, skull_end, radius, radius * 0.94, tint=face, part=None if species == "sheep" else (8.0, 0.3))
@@ -23,7 +23,7 @@ def draw_head(pen: Pen, head: Point, snout: Point) -> None:
     _near_ear(pen, head, radius)
     nose = (snout[0] + snout_radius * 0.55, snout[1] + snout_radius * 0.45)
     pen.dot(nose, snout_radius * 0.42, rgb=DARK, shade=0.3)
-    draw_eye(pen, (head[0] + radius * 0.42, head[1] + radius * 0.28), radius * 0.23)
+    draw_eye(pen, (head[0] + radius * 0.42, head[1] + radius * 0.28), radius * 0.27)
 
 
 def draw_eye(pen: Pen, at: Point, radius: float) -> None:
@@ -37,13 +37,13 @@ def _far_ear(pen: Pen, head: Point, r: float) -> None:
     (x, y), ear = head, pen.animal.shape[6]
     match pen.animal.species:
         case "cat":
-            tip = (x + r * 0.45, y + r * 1.55 * ear)
-            pen.draw((x + r * 0.35, y + r * 0.6), tip, r * 0.32, 0.012, tint=0.75)
+            tip = (x + r * 0.70, y + r * 1.75 * ear)
+            pen.draw((x + r * 0.48, y + r * 0.55), tip, r * 0.38, 0.02, tint=0.75)
         case "horse":
             pen.draw((x, y + r * 0.6), (x + r * 0.15, y + r * 1.7 * ear), r * 0.28, 0.014, tint=0.75)
         case "cow":
-            tip = (x + r * 0.25, y + r * 1.75 * ear)
-            pen.draw((x - r * 0.1, y + r * 0.7), tip, r * 0.2, 0.02, rgb=HORN)
+            tip = (x + r * 0.70, y + r * 1.80 * ear)
+            pen.draw((x + r * 0.1, y + r * 0.7), tip, r * 0.26, 0.03, rgb=HORN)
 
 
 def _near_ear(pen: Pen, head: Point, r: float) -> None:
@@ -51,11 +51,11 @@ def _near_ear(pen: Pen, head: Point, r: float) -> None:
     (x, y), ear = head, pen.animal.shape[6]
     match pen.animal.species:
         case "dog":
-            tip = (x - r * 0.62, y - r * 0.75 * ear)
-            pen.draw((x - r * 0.35, y + r * 0.55), tip, r * 0.30, r * 0.36, tint=0.62)
+            tip = (x - r * 0.75, y - r * 0.95 * ear)
+            pen.draw((x - r * 0.45, y + r * 0.50), tip, r * 0.30, r * 0.42, tint=0.55)
         case "cat":
-            tip = (x - r * 0.55, y + r * 1.55 * ear)
-            pen.draw((x - r * 0.45, y + r * 0.5), tip, r * 0.34, 0.012, tint=0.9)
+            tip = (x - r * 0.75, y + r * 1.75 * ear)
+            pen.draw((x - r * 0.50, y + r * 0.50), tip, r * 0.42, 0.02, tint=0.85)
         case "horse":
             tip = (x - r * 0.35, y + r * 1.75 * ear)
             pen.draw((x - r * 0.35, y + r * 0.5), tip, r * 0.30, 0.014, tint=0.9)
@@ -65,7 +65,7 @@ def _near_ear(pen: Pen, head: Point, r: float) -> None:
             pen.draw((x - r * 0.5, y + r * 0.35), tip, r * 0.30, r * 0.22, tint=0.6)
             pen.draw((x - r * 0.45, y + r * 0.75), (x + r * 0.3, y + r * 0.8), r * 0.52, r * 0.42, bump=0.04)
         case "cow":
-            horn = (x - r * 0.30, y + r * 1.75 * ear)
-            pen.draw((x - r * 0.45, y + r * 0.55), horn, r * 0.22, 0.02, rgb=HORN)
+            horn = (x - r * 0.60, y + r * 1.80 * ear)
+            pen.draw((x - r * 0.45, y + r * 0.55), horn, r * 0.28, 0.03, rgb=HORN)
             tip = (x - r * 1.4 * ear, y + r * 0.1)
             pen.draw((x - r * 0.6, y + r * 0.3), tip, r * 0.26, r * 0.2, tint=0.8)

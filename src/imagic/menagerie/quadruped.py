@@ -35,7 +35,7 @@ def draw_quadruped(pen: Pen) -> None:
         withers = (j["chest"][0] - girth * 0.35, j["chest"][1] + girth * 0.55)
         pen.draw(withers, (j["head"][0] - head * 0.75, j["head"][1] + head * 0.4), 0.07, 0.055, rgb=mane)
     pen.draw(j["chest"], j["head"], girth * 0.66, head * 0.86, part=(7.0, 0.0), bump=wool)
-    draw_scarf(pen, j["chest"], j["head"], max(girth * 0.62, head))
+    draw_scarf(pen, j["chest"], j["head"], max(girth * 0.72, head), head)
     draw_head(pen, j["head"], j["snout"])
     draw_hat(pen, j["head"], head)
 

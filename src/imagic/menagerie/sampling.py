@@ -59,7 +59,7 @@ def _scene(rng: np.random.Generator, species: str, colour: str, place: str) -> S
     ground_line = float(rng.uniform(0.80, 0.90))
     if pair:
         relation = _pick(rng, world.RELATIONS)
-        size = float(rng.uniform(0.20, 0.24))
+        size = float(rng.uniform(0.23, 0.27))
         animals = tuple(
             _animal(rng, species, posture, colour, facing, x, ground_line, size * float(rng.uniform(0.97, 1.03)))
             for facing, x in (("right", 0.27), ("left", 0.73))
@@ -67,7 +67,7 @@ def _scene(rng: np.random.Generator, species: str, colour: str, place: str) -> S
         animals = place_pair(animals, relation)
     else:
         relation = world.NONE
-        size = float(rng.uniform(0.25, 0.35))
+        size = float(rng.uniform(0.35, 0.46))
         facing = _pick(rng, world.FACINGS)
         x = float(rng.uniform(0.40, 0.60))
         animal = _animal(rng, species, posture, colour, facing, x, ground_line, size)
@@ -182,7 +182,7 @@ def sample_ball(rng: np.random.Generator, ground_line: float) -> Thing:
     """A ball in the foreground, beside the animals' feet."""
     x = float(rng.choice((rng.uniform(0.08, 0.22), rng.uniform(0.78, 0.92))))
     y = min(ground_line + float(rng.uniform(0.02, 0.07)), 0.97)
-    return Thing("ball", _pick(rng, world.ACCENTS), x, y, float(rng.uniform(0.085, 0.12)), _triple(rng))
+    return Thing("ball", _pick(rng, world.ACCENTS), x, y, float(rng.uniform(0.10, 0.14)), _triple(rng))
 
 
 def _pick(rng: np.random.Generator, values: tuple[str, ...]) -> str:

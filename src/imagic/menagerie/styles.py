@@ -38,11 +38,11 @@ def _edges(images: Tensor) -> Tensor:
 
 def pencil_sketch(images: Tensor) -> Tensor:
     """Coloured pencil on paper: pale colours, dark outlines along edges, diagonal hatching in the dark."""
-    line = ((_edges(images) - 0.10) * 2.6).clamp(0, 0.85)
+    line = ((_edges(images) - 0.13) * 2.4).clamp(0, 0.75)
     luma = _luma(images)
     side = images.shape[-1]
     grid = torch.arange(side, device=images.device) * (128.0 / side)
-    hatch = torch.sin((grid[None, :] + grid[:, None]) * 1.05)
+    hatch = torch.sin((grid[None, :] + grid[:, None]) * 0.8)
     pale = 0.50 + 0.44 * luma + 0.46 * (images - luma)
     return ((pale + 0.035 * hatch * (1 - luma)) * (1 - line)).clamp(0, 1)
 

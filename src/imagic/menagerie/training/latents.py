@@ -13,7 +13,7 @@ from imagic.menagerie.facts import NONE, facts
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
 from imagic.menagerie.training.shards import SHARD, Group, ShardStore
-from imagic.menagerie.training.world import CHUNK, draw
+from imagic.menagerie.training.world import CHUNK, draw, world_fingerprint
 
 RARE = ("hat", "scarf", "ball")
 
@@ -40,7 +40,8 @@ def latent_store(
 ) -> ShardStore:
     """Groups and their latents (N, C, h, w), float16, scaled as the model is trained.
 
-    fingerprint: of the encoder; shards of another are not taken. shard: groups in a shard; None for SHARD scenes.
+    fingerprint: of the encoder; shards of another, or of another world, are not taken. shard: groups in a shard; None
+    for SHARD scenes.
     """
     return ShardStore(
         group.scenes,
@@ -50,7 +51,7 @@ def latent_store(
         seed=seed,
         shard=SHARD // group.views if shard is None else shard,
         folder=folder,
-        name=f"latents-{fingerprint[:12]}-{group.name}",
+        name=f"latents-{world_fingerprint()}-{fingerprint[:12]}-{group.name}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from imagic.menagerie.scenes import Scene
 from imagic.menagerie.variants import other_individual, other_posture
 
 CHUNK = 64  # pictures drawn at once
+PROBES = 16  # scenes that stand for the world
 VIEWS = 3  # a scene, its animal in another posture, and another animal in its place
 
 
@@ -28,6 +30,12 @@ def trio(seed: int, *, held_out: bool | None = False) -> list[Scene]:
 def scenes_of(first: int, count: int, *, held_out: bool = False) -> list[Scene]:
     """The scenes of `count` seeds from `first` on."""
     return [sample_scene(seed, held_out=held_out) for seed in range(first, first + count)]
+
+
+def world_fingerprint() -> str:
+    """A name for the world as it is sampled and drawn now: data kept from another one must not be taken for it."""
+    pictures = render(scenes_of(0, PROBES), size=32)
+    return hashlib.sha256((pictures * 64).round().to(torch.int8).numpy().tobytes()).hexdigest()[:8]
 
 
 def draw(scenes: Sequence[Scene], device: torch.device | str = "cpu") -> Tensor:
