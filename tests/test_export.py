@@ -133,6 +133,9 @@ def test_nothing_is_overwritten_unless_asked(fitted: api.Fit) -> None:
     Path("file").touch()
     with pytest.raises(OutputError, match="cannot be made"):
         api.export(fitted, "file")
+    with pytest.raises(OptionError, match="finite"):
+        api.export(fitted, "strange", eta=float("nan"))
+    assert not Path("strange").exists()
 
 
 def test_a_full_tuning_is_a_difference_in_either_form(backbone: Backbone) -> None:

@@ -72,7 +72,7 @@ class Cache:
             try:
                 yield Place(self, store, key, finished, running, named, most_bytes)
             finally:
-                if named:
+                if named or not any(store.path(key, ending).exists() for ending in (FIT, CHECKPOINT)):
                     _drop(lock)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +54,8 @@ def export(
     """
     if form not in FORMS:
         raise OptionError(f"The form must be one of {', '.join(FORMS)}, not '{form}'.")
+    if eta is not None and not math.isfinite(eta):
+        raise OptionError(f"Eta must be a finite number, not {eta}.")
     if full and form != FORMS[0]:
         raise OptionError("A whole network is written as diffusers has it: leave the form out.")
     if isinstance(fit, Fit):

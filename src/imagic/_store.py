@@ -6,6 +6,7 @@ Every file is whole or not there. A lock per key says that a process is at work 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from imagic.core import checkpoint, state, tensor_files
 from imagic.core.errors import OptionError, StateError
+from imagic.core.files import part_stem
 
 FIT, CHECKPOINT, LOCK = ".fit.safetensors", ".checkpoint.safetensors", ".lock"
 GIGABYTE = 10**9
@@ -107,7 +109,7 @@ class Store:
 
 def remove_rests(path: Path) -> None:
     """What processes that were killed left of `path` (core.files.replacing). Only for who holds its lock."""
-    for rest in path.parent.glob(f".{path.stem[:100]}.*.part{path.suffix}"):
+    for rest in path.parent.glob(f".{glob.escape(part_stem(path))}.*.part{glob.escape(path.suffix)}"):
         with contextlib.suppress(OSError):
             rest.unlink()
 

@@ -27,7 +27,7 @@ from imagic.core.frame import Box, Frame
 from imagic.core.images import Picture, Source, as_picture
 from imagic.core.masks import Mask, as_mask
 from imagic.core.memory import with_less_memory
-from imagic.core.options import build_options, preset_values
+from imagic.core.options import build_options, is_text, preset_values
 from imagic.core.provenance import Record
 from imagic.core.seeds import SEED_LIMIT
 from imagic.core.text_mask import EMPTY, MaskOptions
@@ -327,5 +327,7 @@ def check_text(text: str) -> None:
     """Raises TextError for a text that is empty or too long to be recorded."""
     if not text.strip():
         raise TextError("The text is empty: describe the edited picture, such as 'a sitting dog'.")
+    if not is_text(text):
+        raise TextError("The text holds halves of characters, which no model reads: write it anew.")
     if len(text) > LONGEST_TEXT:
         raise TextError(f"The text has {len(text)} characters, more than {LONGEST_TEXT}; shorten it.")

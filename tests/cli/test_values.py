@@ -34,6 +34,7 @@ def test_a_crop_is_four_whole_numbers() -> None:
 def test_settings_are_json_where_they_read_as_json_and_text_otherwise() -> None:
     pairs = ["a=1", "b=0.5", "c=true", "d=null", "e=lora", "f=[1, 2]", "g=x=y"]
     assert parse_settings(pairs) == {"a": 1, "b": 0.5, "c": True, "d": None, "e": "lora", "f": [1, 2], "g": "x=y"}
+    assert parse_settings(["h=" + "[" * 100_000]) == {"h": "[" * 100_000}
     for pair in ("steps", "=3"):
         with pytest.raises(typer.BadParameter, match="--set"):
             parse_settings([pair])

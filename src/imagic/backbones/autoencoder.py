@@ -19,6 +19,7 @@ class Autoencoder:
         # A config that forces upcasting says that the model overflows in half precision (SDXL's does).
         overflows = place.dtype == torch.float16 and vae.config["force_upcast"]
         place.settle(vae, dtype=torch.float32 if overflows else place.dtype)
+        self.unscaled(torch.zeros(1, device=place.device))  # settings that cannot be used are told now
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from imagic.backbones.plan import LoadPlan, Lora, read_index
 from imagic.backbones.reading import REFUSAL
 from imagic.core import registry
 from imagic.core.errors import ModelError, OptionError
+from imagic.core.memory import ran_out
 from imagic.core.types import Backbone
 
 # Alias -> folder inside the installed package.
@@ -101,7 +102,12 @@ def load(
         autocast=default_autocast(chosen) if autocast == "auto" else autocast,
         offload=offload,
     )
-    return _loader(source)(plan)
+    try:
+        return _loader(source)(plan)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:  # as wrong settings give
+        if ran_out(error):
+            raise
+        raise ModelError(f"The settings of the model '{plan.name}' cannot be used ({error}): get it anew.") from error
 
 
 def _stages(name: str) -> list[str]:

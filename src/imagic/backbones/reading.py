@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import ModelMixin
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import BitsAndBytesConfig, PreTrainedModel, T5EncoderModel
 
 from imagic.backbones import lora
 from imagic.backbones.plan import LoadPlan
 from imagic.backbones.quiet import quiet
-from imagic.core.errors import ModelError, NotAvailable, OptionError
+from imagic.core.errors import ImagicError, ModelError, NotAvailable, OptionError
+from imagic.core.memory import ran_out
 
 # A file of weights as diffusers and transformers name it, in any of the places where the variant stands.
 _WEIGHTS = r"(diffusion_pytorch_model|pytorch_model|model){variant}(-\d+-of-\d+)?{variant}\.{ending}"
@@ -71,7 +71,11 @@ def read_parts(plan: LoadPlan, layout: Layout) -> dict[str, Any]:
                 parts |= _from_single_file(plan, plan.file, layout, parts, in_file)
             for each in plan.loras:
                 lora.add(each, layout.pipeline_class(), parts, allow_pickle=plan.allow_pickle)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError) as error:
+    except ImagicError:
+        raise
+    except Exception as error:  # diffusers and transformers raise almost anything on damaged files
+        if ran_out(error):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"'{plan.file or plan.folder}' could not be loaded: {reason}") from error
     return parts

@@ -10,6 +10,7 @@ from torch import nn
 
 from imagic.backbones.placement import Place
 from imagic.backbones.words import report_text
+from imagic.core.errors import ModelError
 from imagic.core.types import TextReport
 
 
@@ -22,6 +23,12 @@ class TextEncoder:
     ) -> None:
         self.module, self.tokenizer, self._place = module, tokenizer, place
         self._masked = masked
+        rows = module.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        if len(tokenizer) > rows:
+            raise ModelError(
+                f"The tokenizer gives out {len(tokenizer)} tokens, of which its text encoder knows {rows}: they are not"
+                " of one model."
+            )
         self.length = text_length(module, tokenizer, limit)
         place.settle(module)
 

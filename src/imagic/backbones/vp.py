@@ -14,6 +14,8 @@ from imagic.core.noise import Bound, NoiseLevels, Prediction
 
 _PREDICTIONS = {"epsilon": Prediction.EPS, "v_prediction": Prediction.V, "sample": Prediction.X0}
 
+_SPACINGS = ("leading", "linspace", "trailing")
+
 
 class VPGrid:
     """name: the model's, for errors. scheduler: any diffusers scheduler of such a model; only its config is used.
@@ -28,6 +30,8 @@ class VPGrid:
         kind = self.config["prediction_type"]
         if kind not in _PREDICTIONS or "sigma_data" in scheduler.config:
             raise ModelError(f"The model '{name}' predicts '{kind}' in a way that no Stable Diffusion model does.")
+        if (spacing := self.config["timestep_spacing"]) not in _SPACINGS:
+            raise ModelError(f"The model '{name}' spaces its steps by '{spacing}', none of {', '.join(_SPACINGS)}.")
         self.prediction = _PREDICTIONS[kind]
         kept = self._scheduler.alphas_cumprod
         self.levels = _levels(kept, torch.arange(len(kept)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ class OneSentence(TyperGroup):
     other exception is a bug and keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")  # the name of a file may be no text: its bytes are printed
         try:
             return super().invoke(ctx)
         except ImagicError as error:

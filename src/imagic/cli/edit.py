@@ -14,7 +14,7 @@ from imagic.cli import options as given
 from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.naming import beside, free
 from imagic.cli.show import busy, emit_json, progress_bars, warn
-from imagic.cli.values import parse_crop, parse_settings, parse_strength
+from imagic.cli.values import MOST_SEEDS, parse_crop, parse_settings, parse_strength
 
 if TYPE_CHECKING:
     from imagic.api import Cache, Edited, Fit
@@ -37,7 +37,7 @@ def edit(
         str, typer.Option("--strength", "--eta", help="auto, a number (0.7), or a range (0:1:0.1).")
     ] = "auto",
     seed: given.Seed = 0,
-    num_seeds: Annotated[int, typer.Option(help="How many seeds, counting up from --seed.", min=1)] = 1,
+    num_seeds: Annotated[int, typer.Option(help="How many seeds, counting up from --seed.", min=1, max=MOST_SEEDS)] = 1,
     preset: given.Preset = None,
     source: given.SourceText = None,
     crop: given.Crop = None,

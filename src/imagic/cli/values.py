@@ -10,6 +10,7 @@ from typing import Any, Literal
 import typer
 
 MOST_STRENGTHS = 101  # a sweep in steps of 0.01
+MOST_SEEDS = 1000
 
 
 def parse_strength(text: str) -> Literal["auto"] | float | tuple[float, ...]:
@@ -60,6 +61,6 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"--set takes name=value, such as text_steps=100, not '{pair}'.")
         try:
             settings[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[name] = text
     return settings

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+LONGEST = 600  # characters of a sentence that is shown
+
+
+def plain(sentence: str) -> str:
+    """A sentence that may quote what anybody wrote, fit for a terminal and a page: on one line, control characters and
+    such as turn the direction of writing as escapes, and of a long one the middle left out."""
+    if len(sentence) > LONGEST:
+        sentence = f"{sentence[: LONGEST * 2 // 3]} ... {sentence[-LONGEST // 4 :]}"
+    # Joiners are not printable, but belong to the writing of some languages and to emoji.
+    return "".join(
+        each if each.isprintable() or each in "\u200c\u200d" else each.encode("unicode_escape").decode()
+        for each in sentence
+    )
+
 
 class ImagicError(Exception):
     """Something the user can mend; the message is one sentence that says what to do."""

@@ -52,7 +52,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     """
     target = check_writable(path, overwrite)
     # The suffix stays: some writers choose the format by it.
-    part = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(6)}.part{target.suffix}")
+    part = target.with_name(f".{part_stem(target)}.{secrets.token_hex(6)}.part{target.suffix}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
@@ -68,6 +68,12 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def part_stem(target: Path) -> str:
+    """What the names of files that `replacing` writes for `target` begin with, after a dot. Cut, since a name holds 255
+    bytes on most file systems."""
+    return os.fsencode(target.stem)[:100].decode(errors="ignore")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:

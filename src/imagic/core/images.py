@@ -27,6 +27,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from imagic.core.errors import ImageError
+from imagic.core.gif import comment_bytes
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Source: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic] | Picture"
@@ -34,6 +35,7 @@ Source: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[np.gener
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
+MAX_COMMENT = 1 << 20  # bytes, of a GIF
 MAX_BYTES = 1 << 30  # 64 Mpx of 16-bit RGBA, uncompressed, are half of this
 
 _ORIENTATION_TAG = 0x0112
@@ -155,6 +157,8 @@ def open_image(data: bytes, name: str) -> Image.Image:
     """A Pillow image of checked format and size, its pixels not yet decoded. Raises ImageError."""
     if not data:
         raise ImageError(f"{name} is empty; give an image file.")
+    if comment_bytes(data) > MAX_COMMENT:
+        raise ImageError(f"{name} holds more than {MAX_COMMENT >> 20} MiB of comments; save it without them.")
     try:
         with quietly():
             image = Image.open(io.BytesIO(data), formats=_formats())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -48,6 +49,15 @@ def build_options(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: _checked(fields[name], hints[name], value) for name, value in values.items()})
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: not so with half of a surrogate pair, which JSON may hold."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def strength_name(edit_options: type) -> str:
     """The field that sets a method's strength: `eta`, Imagic's, or `strength`; "" where the method has none.
 
@@ -62,13 +72,22 @@ def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if value is None and type(None) in allowed:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise OptionError(f"Option '{field.name}' is too large a number: give a smaller one.") from error
+    if isinstance(value, str) and not is_text(value):
+        raise OptionError(f"Option '{field.name}' holds halves of characters: write it anew.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(f"Option '{field.name}' must be a finite number, not {value}.")
     if isinstance(value, list):
         value = tuple(value)
     bare = tuple(typing.get_origin(kind) or kind for kind in allowed)
     if not isinstance(value, bare) or (isinstance(value, bool) and bool not in bare):
         names = " or ".join(kind.__name__ for kind in bare if kind is not type(None))
         raise OptionError(f"Option '{field.name}' must be {names}, not {value!r}.")
+    if isinstance(value, tuple) and str in _of_elements(allowed) and not all(isinstance(each, str) for each in value):
+        raise OptionError(f"Option '{field.name}' must be a list of texts, not {value!r}.")
     choices = field.metadata.get("choices")
     if choices and isinstance(value, str) and value not in choices:
         raise OptionError(f"Option '{field.name}' must be one of {', '.join(choices)}, not '{value}'.")
@@ -78,6 +97,11 @@ def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if number and ((low is not None and not value >= low) or (high is not None and not value <= high)):
         raise OptionError(f"Option '{field.name}' must lie between {low} and {high}, not {value}.")
     return value
+
+
+def _of_elements(allowed: tuple[Any, ...]) -> set[Any]:
+    """The types of a tuple's elements, where a tuple is allowed."""
+    return {kind for each in allowed if typing.get_origin(each) is tuple for kind in typing.get_args(each)}
 
 
 def preset_values(method: Method, name: str) -> Mapping[str, Any]:
