@@ -25,6 +25,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "network-50": ({"network_steps": 50}, {}),
     "network-50-twice-lr": ({"network_steps": 50, "network_lr": 1.4e-5}, {}),
     "network-200": ({"network_steps": 200}, {}),
+    "network-2e-5": ({"network_lr": 2e-5}, {}),
+    "pairs-4-2e-5": ({"embedding_pairs": 4, "network_pairs": 4, "network_lr": 2e-5}, {}),
     "lora": ({"tuning": "lora"}, {}),
     "guidance-2": ({}, {"guidance_scale": 2.0}),
     "guidance-5": ({}, {"guidance_scale": 5.0}),
