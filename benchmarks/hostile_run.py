@@ -94,7 +94,7 @@ class Range:
         for name, data in case.files.items():
             (self.work / name).parent.mkdir(parents=True, exist_ok=True)
             (self.work / name).write_bytes(data)
-        before, peak = self._files(), _Peak()
+        before, peak = self._files(), Peak()
         started = time.monotonic()
         try:
             with _at_most(self.limits.seconds):
@@ -283,7 +283,7 @@ def _within(path: Path, made: Path) -> bool:
     return path == made or made in path.parents or (path.is_dir() and path in made.parents)
 
 
-class _Peak:
+class Peak:
     """The growth of this process's memory, from where this is made to its highest point; 0 where the system does not
     tell."""
 

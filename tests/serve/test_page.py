@@ -417,6 +417,7 @@ def test_the_key_is_asked_once(browser: Any, settings: Settings, backbone: Any, 
         page.set_default_timeout(PATIENCE)
         page.goto("/")
         field = page.get_by_role("dialog").get_by_label("Key")
+        field.wait_for()
         assert unnamed(page) == []
         field.fill("wrong")
         field.press("Enter")

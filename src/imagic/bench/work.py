@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +59,6 @@ class Trials:
         self._out, self._suite, self._backbone, self._seed, self._measures = out, suite, backbone, seed, measures
         self._trials = {(trial.entry.label, trial.strength): trial for trial in trials}
         self._items = {item.name: item for item in suite.items()}
-        self._judge: tuple[Judge | None] | None = None
         self._context: Context | None = None
         self._fitted: Fitted | None = None
 
@@ -73,21 +73,24 @@ class Trials:
             "threads": torch.get_num_threads(),
         }
 
+    @cached_property
+    def _judge(self) -> Judge | None:
+        return self._suite.judge()
+
     def do(self, task: Task, tell: Tell) -> Row:
         """The row of a trial on an item. values: item, label, strength. Raises what the suite needs for its judge."""
-        if self._judge is None:
-            self._judge = (self._suite.judge(),)
         item = self._items[task.values["item"]]
         trial = self._trials[task.values["label"], task.values["strength"]]
         device = self._backbone.device
+        judge = self._judge  # outside of the record: without it no row can be made
         row = frame(item, self._suite, trial, self._seed, self.facts)
         machine.reset_peak_memory(device)
         with recording(row):
-            context = self._context_of(item, self._judge[0])
+            context = self._context_of(item, judge)
             fitted = self._fit(context, trial, tell)
             editing = trial.entry.method.edit(self._backbone, fitted.state, trial.edit_options, [self._seed])
             result, seconds = timed(editing, tell, device)
-            measured = score(context, result, self._judge[0], self._measures)
+            measured = score(context, result, judge, self._measures)
             image = measured.pop("image")
             row |= {"seconds": {"fit": fitted.seconds, "edit": seconds}, **measured}
             row["picture"] = strips.save(self._out, item.name, trial.entry.label, context, image, trial.strength)

@@ -26,17 +26,13 @@ def batch(
     ] = "",
     method: given.Method = None,
     model: given.Model = None,
-    strength: Annotated[
-        str, typer.Option("--strength", "--eta", help="auto, a number (0.7), or a range (0:1:0.1), a result for each.")
-    ] = "auto",
+    strength: given.Strength = "auto",
     seed: given.Seed = 0,
-    num_seeds: Annotated[int, typer.Option(help="How many seeds, counting up, a result for each.", min=1)] = 1,
+    num_seeds: given.NumSeeds = 1,
     preset: given.Preset = None,
     source: given.SourceText = None,
     crop: given.Crop = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Enlarge the model's result instead of laying the change over the input.")
-    ] = False,
+    plain: given.Plain = False,
     mask: Annotated[
         str, typer.Option(metavar="auto|FILE", help="Where pictures may change, for jobs without a mask of their own.")
     ] = "",

@@ -14,7 +14,7 @@ from imagic.cli import options as given
 from imagic.cli.loading import Loading, loads_a_model
 from imagic.cli.naming import beside, free
 from imagic.cli.show import busy, emit_json, progress_bars, warn
-from imagic.cli.values import MOST_SEEDS, parse_crop, parse_settings, parse_strength
+from imagic.cli.values import parse_crop, parse_settings, parse_strength
 
 if TYPE_CHECKING:
     from imagic.api import Cache, Edited, Fit
@@ -33,17 +33,13 @@ def edit(
     ] = None,
     method: given.Method = None,
     model: given.Model = None,
-    strength: Annotated[
-        str, typer.Option("--strength", "--eta", help="auto, a number (0.7), or a range (0:1:0.1).")
-    ] = "auto",
+    strength: given.Strength = "auto",
     seed: given.Seed = 0,
-    num_seeds: Annotated[int, typer.Option(help="How many seeds, counting up from --seed.", min=1, max=MOST_SEEDS)] = 1,
+    num_seeds: given.NumSeeds = 1,
     preset: given.Preset = None,
     source: given.SourceText = None,
     crop: given.Crop = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Enlarge the model's result instead of laying the change over the input.")
-    ] = False,
+    plain: given.Plain = False,
     mask: Annotated[
         str | None,
         typer.Option(metavar="auto|FILE", help="Where the picture may change: an image (white may), or found by TEXT."),

@@ -7,6 +7,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from imagic.cli.values import MOST_SEEDS
+
 ImageFile: TypeAlias = Annotated[Path, typer.Argument(help="The picture to edit.", metavar="IMAGE", show_default=False)]
 Method: TypeAlias = Annotated[str | None, typer.Option(help="The method, imagic unless named; see `imagic methods`.")]
 Model: TypeAlias = Annotated[
@@ -25,6 +27,15 @@ Feather: TypeAlias = Annotated[
 ]
 InvertMask: TypeAlias = Annotated[bool, typer.Option("--invert-mask", help="Change what lies outside the mask.")]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of the fit and of the first image.", min=0)]
+NumSeeds: TypeAlias = Annotated[
+    int, typer.Option(help="How many seeds, counting up from --seed, a result for each.", min=1, max=MOST_SEEDS)
+]
+Strength: TypeAlias = Annotated[
+    str, typer.Option("--strength", "--eta", help="auto, a number (0.7), or a range (0:1:0.1), a result for each.")
+]
+Plain: TypeAlias = Annotated[
+    bool, typer.Option("--plain", help="Enlarge the model's result instead of laying the change over the input.")
+]
 Settings: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any option of the method; repeatable.")
 ]
