@@ -77,9 +77,10 @@ class Report:
 
 
 def trial(
-    root: Path, cases: int, seed: int, keep: Path, limits: Limits, processes: int = 0, surface: str = ""
+    root: Path, cases: int, seed: int, keep: Path, limits: Limits, processes: int = 0, surface: str = "", kind: str = ""
 ) -> Report:
-    """Run so many cases. root: an empty folder. processes: how many of the command line's run as processes, too."""
+    """Run so many cases. root: an empty folder. processes: how many of the command line's run as processes, too.
+    surface, kind: only these; a kind may be the beginning of its name."""
     import hypothesis
     from benchmarks.hostile_cases import all_cases
     from benchmarks.hostile_run import Range
@@ -95,7 +96,7 @@ def trial(
             phases=[hypothesis.Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(all_cases(place.sound, surface))
+        @hypothesis.given(all_cases(place.sound, surface, kind))
         def each(case: Case) -> None:
             nonlocal drawn
             drawn += 1
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=20, help="of the command lines, run as real processes")
     parser.add_argument("--surface", choices=("cli", "api"), default="")
+    parser.add_argument("--kind", default="", help="how the names of the kinds begin, say 'weights: wrong model'")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="that a case may take")
     parser.add_argument("--megabytes", type=float, default=Limits.megabytes, help="that a case may take")
     parser.add_argument("--keep", type=Path, default=Path("out/hostile"), help="where violations are written")
@@ -130,7 +132,7 @@ def main() -> None:
         if asked.again is not None:
             sys.exit(_again(Path(temporary) / "range", asked.again, limits))
         root = Path(temporary) / "range"
-        report = trial(root, asked.cases, asked.seed, keep, limits, asked.processes, asked.surface)
+        report = trial(root, asked.cases, asked.seed, keep, limits, asked.processes, asked.surface, asked.kind)
     facts = report.facts() | {
         "seed": asked.seed,
         "limits": {"seconds": asked.seconds, "megabytes": asked.megabytes},

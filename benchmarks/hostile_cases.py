@@ -265,8 +265,15 @@ def _body(body: bytes, kind: str, path: str) -> Case:
     return Case("body", request=Request("POST", path, body, {"Content-Type": kind}))
 
 
-def all_cases(sound: Sound, surface: str = "") -> Cases:
-    """Any case, each surface and each of its kinds as often. surface: only this one."""
+def all_cases(sound: Sound, surface: str = "", kind: str = "") -> Cases:
+    """Any case, each surface and each of its kinds as often. surface: only this one; kind: only those of which the name
+    begins so. Raises ValueError when there are none."""
     surfaces = {"cli": command_lines(sound), "api": requests()}
-    chosen = [kinds for name, kinds in surfaces.items() if surface in ("", name)]
+    found = [
+        {each: cases for each, cases in kinds.items() if each.startswith(kind)}
+        for name, kinds in surfaces.items()
+        if surface in ("", name)
+    ]
+    if not (chosen := [kinds for kinds in found if kinds]):
+        raise ValueError(f"no kind begins with '{kind}': they are {', '.join(sorted(set().union(*surfaces.values())))}")
     return st.sampled_from(chosen).flatmap(lambda kinds: st.sampled_from(sorted(kinds)).flatmap(kinds.__getitem__))

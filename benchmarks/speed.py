@@ -1,8 +1,8 @@
 """Seconds, peak memory and FLOP of Imagic's stages, on models of the published sizes with random weights.
 
-    python -m benchmarks.speed --models sd1.5 sdxl --presets fast paper community --out out/speed.json
-    python -m benchmarks.speed --count    # FLOP alone: nothing is run, so any machine will do
-    python -m benchmarks.speed --smoke    # tiny models, three steps: shows that the script works
+    python benchmarks/speed.py --models sd1.5 sdxl --presets fast paper community --out out/speed.json
+    python benchmarks/speed.py --count    # FLOP alone: nothing is run, so any machine will do
+    python benchmarks/speed.py --smoke    # tiny models, three steps: shows that the script works
 
 `encode` is the picture and both texts in and one picture out; `A` and `B` are the fit; `sampling` the latents of two
 pictures, a result and the one at eta 0; `search` automatic eta, its steps being rows that go through the network.
@@ -21,6 +21,7 @@ import gc
 import itertools
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +30,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from benchmarks.speed_models import MODELS, TEXT, Flop, build, count
 from torch import Tensor
 
 from imagic.backbones.network import NetworkBackbone
@@ -47,6 +47,9 @@ from imagic.methods._imagic_fit import Subject, fit_embedding, fit_network
 from imagic.methods._imagic_options import PRESETS, EditOptions, FitOptions
 from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._imagic_search import agreement_with, search
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # of a script that is run as a file
+from benchmarks.speed_models import MODELS, TEXT, Flop, build, count
 
 TINY = [name for name in MODELS if name.startswith("tiny-")]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -120,7 +120,9 @@ FOUND = [
     (("edit", *QUICK, "--sheet", "🐶" * 60 + ".png", "--", PICTURE, TEXT), ""),
     (("edit", *QUICK, "--model", "other.safetensors", "--config", MODEL, "--", PICTURE, TEXT), "could not be loaded"),
     (("edit", *QUICK, "--model", "other", "--", PICTURE, TEXT), "not of one model"),
-    (("edit", *QUICK, "--model", "strange", "--", PICTURE, TEXT), "cannot be used"),
+    (("edit", *QUICK, "--model", "strange", "--", PICTURE, TEXT), "'model_max_length' of 'tokenizer' must be"),
+    (("edit", *QUICK, "--model", "late", "--", PICTURE, TEXT), "cannot be used"),
+    (("edit", *QUICK, "--model", "endless", "--", PICTURE, TEXT), "far larger than its files"),
     (("edit", *QUICK, "--out", "\udcff.png", "--", PICTURE, TEXT), ""),
     (("redo", "out.png", "--image", PICTURE, "--model", MODEL), "differ"),
 ]
@@ -134,12 +136,25 @@ def test_what_was_found_is_mended(place: Range, command: tuple[str, ...], said: 
     model |= {name.replace("other", "strange"): data for name, data in model.items()}
     settings |= {"model_max_length": {}}
     model["strange/tokenizer/tokenizer_config.json"] = json.dumps(settings).encode()
+    for name, changes in (("late", {"norm_eps": "x"}), ("endless", {"layers_per_block": 2**63})):
+        model |= {f"{name}/{file}": data for file, data in place.sound.model.items()}
+        unet = json.loads(model[f"{name}/unet/config.json"]) | changes
+        model[f"{name}/unet/config.json"] = json.dumps(unet).encode()
     weights = {"other.safetensors": model["other/vae/diffusion_pytorch_model.safetensors"]}
     made = with_record({**place.sound.record, "seed": 7})
     ended = place.run(Case("found", {**model, **weights, "out.png": made}, command))
     assert ended.wrong == ()
     assert ended.ok == (not said)
     assert said in ended.said
+
+
+def test_cases_of_one_kind(tmp_path: Path) -> None:
+    report = trial(tmp_path / "range", 8, 0, tmp_path / "violations", Limits(), kind="weights: wrong model")
+    assert report.violations == []
+    assert [*report.ends] == ["cli"]
+    assert [*report.ends["cli"]] == ["weights: wrong model"]
+    with pytest.raises(ValueError, match="no kind begins with 'weihgts': they are body, header"):
+        trial(tmp_path / "other", 8, 0, tmp_path / "violations", Limits(), kind="weihgts")
 
 
 def test_one_clear_sentence() -> None:

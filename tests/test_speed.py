@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -107,3 +109,9 @@ def test_the_peers_schedule() -> None:
     moved = torch.cat([(each.detach() - before[name]).flatten() for name, each in backbone.network.named_parameters()])
     assert float(moved.abs().max()) == pytest.approx(2e-6, rel=0.1)
     assert (moved.abs() > 1e-6).float().mean() > 0.9
+
+
+def test_it_runs_as_a_file_from_anywhere(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, speed.__file__, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--presets" in done.stdout

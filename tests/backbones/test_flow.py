@@ -13,6 +13,7 @@ from diffusers.training_utils import compute_density_for_timestep_sampling
 
 from imagic.backbones.flow import FlowGrid, logit_normal, shift
 from imagic.core import seeds
+from imagic.core.errors import ModelError
 from imagic.core.losses import stratified_pairs
 
 
@@ -43,6 +44,12 @@ def test_a_grid_is_the_schedulers_own(config: dict[str, Any], num_steps: int) ->
     scheduler.set_timesteps(num_steps, mu=calculate_shift(1024))
     assert torch.allclose(schedule.sigma.float(), scheduler.sigmas)
     assert torch.allclose(schedule.timestep[:-1], scheduler.timesteps)
+
+
+def test_a_shift_between_equal_numbers_is_refused() -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, max_image_seq_len=256)
+    with pytest.raises(ModelError, match="two equal numbers of patches, 256"):
+        FlowGrid(scheduler, 1024)
 
 
 def test_logit_normal_levels_are_those_of_the_training_scripts() -> None:

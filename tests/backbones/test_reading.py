@@ -143,8 +143,20 @@ def test_t5_may_be_left_out_of_sd3_alone(tmp_path: Path) -> None:
         if there:
             assert "t5" not in loading.load(folder, "cpu").encode_text([TEXT]).tensors
         else:
-            with pytest.raises(ModelError, match="could not be loaded"):
+            with pytest.raises(ModelError, match=r"no weights in '.*text_encoder_2'"):
                 loading.load(folder, "cpu")
+
+
+def test_t5_is_left_out_with_its_tokenizer(tmp_path: Path) -> None:
+    build_sd3().save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    whole = json.loads(index.read_text())
+    for part in ("text_encoder_3", "tokenizer_3"):
+        index.write_text(json.dumps({**whole, part: [None, None]}))
+        with pytest.raises(ModelError, match="only a part of text_encoder_3, tokenizer_3"):
+            loading.load(tmp_path, "cpu")
+    index.write_text(json.dumps({**whole, "tokenizer_3": 3}))  # what else stands there is not read
+    assert "t5" in loading.load(tmp_path, "cpu").encode_text([TEXT]).tensors
 
 
 def test_quantising_is_refused_where_it_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

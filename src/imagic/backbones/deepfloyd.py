@@ -17,7 +17,7 @@ from transformers import T5EncoderModel, T5TokenizerFast
 
 from imagic.backbones.deepfloyd_upper import DeepFloydUpperStage, size_multiple
 from imagic.backbones.fingerprint import fingerprint, part_facts, settings
-from imagic.backbones.network import NetworkBackbone, check_channels
+from imagic.backbones.network import NetworkBackbone, check_channels, longer_side
 from imagic.backbones.pixels import CHANNELS, Pixels
 from imagic.backbones.placement import Place
 from imagic.backbones.plan import LoadPlan
@@ -85,7 +85,7 @@ class DeepFloydBackbone(NetworkBackbone):
         grid = VPGrid(name, scheduler, pixels=True)
         check_channels(name, unet, CHANNELS)
         place = Place.of(unet, device, dtype, offload)
-        sides = [int(each.config["sample_size"]) for each in (unet, *(stage["unet"] for stage in upper))]
+        sides = [longer_side(each) for each in (unet, *(stage["unet"] for stage in upper))]
         placement: Any = {"device": device, "dtype": dtype, "autocast": autocast, "offload": offload}
         self._upper = tuple(
             DeepFloydUpperStage(name, self, **stage, below=below, top=sides[-1], **placement)

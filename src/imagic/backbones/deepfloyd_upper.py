@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from imagic.backbones.fingerprint import fingerprint, part_facts, settings
-from imagic.backbones.network import NetworkBackbone, check_channels
+from imagic.backbones.network import NetworkBackbone, check_channels, longer_side
 from imagic.backbones.pixels import CHANNELS, Pixels
 from imagic.backbones.placement import Place
 from imagic.backbones.vp import VPGrid
@@ -55,7 +55,7 @@ class DeepFloydUpperStage(NetworkBackbone, UpperStage):
         the base. Raises ModelError for another kind of network.
         """
         check_channels(name, unet, 2 * CHANNELS)
-        side, grid = int(unet.config["sample_size"]), VPGrid(name, scheduler, pixels=True)
+        side, grid = longer_side(unet), VPGrid(name, scheduler, pixels=True)
         noise = VPGrid(name, image_noising_scheduler)
         self._alpha, self._sigma = noise.levels.alpha[NOISE_LEVEL], noise.levels.sigma[NOISE_LEVEL]
         self.fingerprint = fingerprint(

@@ -9,7 +9,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from imagic.core.errors import OptionError
+from imagic.core.errors import ModelError, OptionError
 from imagic.core.noise import NoiseLevels
 
 
@@ -41,8 +41,11 @@ class FlowGrid:
 
 
 def shift(tokens: int, config: Any) -> float:
-    """mu, which grows linearly with the number of patches (diffusers' pipelines of SD3.5 and Flux)."""
+    """mu, which grows linearly with the number of patches (diffusers' pipelines of SD3.5 and Flux). Raises ModelError
+    for a config that has one number of patches as both the few and the many."""
     few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+    if few == many:
+        raise ModelError(f"The scheduler shifts by two equal numbers of patches, {few}: get the model anew.")
     share = (tokens - few) / (many - few)
     return float(config["base_shift"] + share * (config["max_shift"] - config["base_shift"]))
 

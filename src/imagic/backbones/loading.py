@@ -15,12 +15,12 @@ from typing import Any, Literal, Protocol
 import torch
 
 from imagic.backbones import hub
+from imagic.backbones.foreign import try_once
 from imagic.backbones.placement import default_autocast, default_device
 from imagic.backbones.plan import LoadPlan, Lora, read_index
 from imagic.backbones.reading import REFUSAL
 from imagic.core import registry
 from imagic.core.errors import ModelError, OptionError
-from imagic.core.memory import ran_out
 from imagic.core.types import Backbone
 
 # Alias -> folder inside the installed package.
@@ -102,12 +102,10 @@ def load(
         autocast=default_autocast(chosen) if autocast == "auto" else autocast,
         offload=offload,
     )
-    try:
-        return _loader(source)(plan)
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:  # as wrong settings give
-        if ran_out(error):
-            raise
-        raise ModelError(f"The settings of the model '{plan.name}' cannot be used ({error}): get it anew.") from error
+    backbone = _loader(source)(plan)
+    if base not in BUNDLED:
+        try_once(backbone)
+    return backbone
 
 
 def _stages(name: str) -> list[str]:

@@ -28,6 +28,12 @@ def check_channels(name: str, network: Any, channels: int) -> None:
         )
 
 
+def longer_side(network: Any) -> int:
+    """Of the latents on which the network was trained; its config may have one side for both."""
+    sides = network.config["sample_size"]
+    return int(sides if isinstance(sides, int) else max(sides))
+
+
 class Pictures(Protocol):
     """What stands between pictures and latents: backbones.autoencoder or backbones.pixels. factor: pixels per latent
     along a side."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,18 +16,19 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import ModelMixin
+from diffusers import ModelMixin, SchedulerMixin
 from safetensors import safe_open
 from transformers import BitsAndBytesConfig, PreTrainedModel, T5EncoderModel
 
-from imagic.backbones import lora
+from imagic.backbones import lora, settings
+from imagic.backbones.foreign import no_larger_than, told
 from imagic.backbones.plan import LoadPlan
 from imagic.backbones.quiet import quiet
-from imagic.core.errors import ImagicError, ModelError, NotAvailable, OptionError
-from imagic.core.memory import ran_out
+from imagic.core.errors import ModelError, NotAvailable, OptionError
 
 # A file of weights as diffusers and transformers name it, in any of the places where the variant stands.
 _WEIGHTS = r"(diffusion_pytorch_model|pytorch_model|model){variant}(-\d+-of-\d+)?{variant}\.{ending}"
+LACKING = "it lacks tensors of the model that the configs describe."
 REFUSAL = "it is pickled, which can run code when it is read; give --allow-pickle if you trust who made it"
 
 
@@ -35,7 +37,7 @@ class Layout:
     """A family's folder: its pipeline class in diffusers, its network, and the class that reads each part.
 
     in_file: what the tensors' names of a part begin with in a single-file checkpoint, which may hold it beside the
-    network. optional: parts that a folder's index may leave out. cascade: the model may have upper stages.
+    network. optional: parts that a folder's index may leave out together. cascade: the model may have upper stages.
     """
 
     pipeline: str
@@ -53,8 +55,8 @@ class Layout:
 def read_parts(plan: LoadPlan, layout: Layout) -> dict[str, Any]:
     """Every part by name, on the CPU; None for an optional one that the index leaves out.
 
-    Raises ModelError when a part is missing or damaged, or its weights are pickled, OptionError for a T5 encoder to
-    quantise that is not there.
+    Raises ModelError when a part is missing or damaged, has a setting that cannot be used, or its weights are pickled,
+    OptionError for a T5 encoder to quantise that is not there.
     """
     if plan.upper and not layout.cascade:
         raise ModelError(f"Models of the kind {layout.pipeline} have no upper stages: name one model, without a '+'.")
@@ -62,54 +64,67 @@ def read_parts(plan: LoadPlan, layout: Layout) -> dict[str, Any]:
         raise ModelError(f"Models of the kind {layout.pipeline} are read from folders alone, not from a single file.")
     if plan.quantise and T5EncoderModel not in layout.classes.values():
         raise OptionError(f"The model '{plan.name}' has no T5 text encoder to quantise: leave that out.")
-    try:
-        with quiet():
-            in_file = _parts_in_file(plan.file, layout) if plan.file else frozenset()
-            _check_variant(plan, layout)
-            parts = {name: _read(plan, layout, name) for name in layout.classes if name not in in_file}
-            if plan.file:
-                parts |= _from_single_file(plan, plan.file, layout, parts, in_file)
-            for each in plan.loras:
+    with quiet():
+        in_file = _parts_in_file(plan.file, layout) if plan.file else frozenset()
+        _check_variant(plan, layout)
+        parts = {name: _read(plan, layout, name) for name in layout.classes if name not in in_file}
+        if plan.file:
+            parts |= _from_single_file(plan, plan.file, layout, parts, in_file)
+        for each in plan.loras:
+            with _reading(plan.folder):
                 lora.add(each, layout.pipeline_class(), parts, allow_pickle=plan.allow_pickle)
-    except ImagicError:
-        raise
-    except Exception as error:  # diffusers and transformers raise almost anything on damaged files
-        if ran_out(error):
-            raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"'{plan.file or plan.folder}' could not be loaded: {reason}") from error
+    if len({parts[name] is None for name in layout.optional}) > 1:
+        names = ", ".join(sorted(layout.optional))
+        raise ModelError(f"The model '{plan.name}' has only a part of {names}: get it anew.")
+    for name, part in parts.items():
+        if part is not None:
+            settings.check(name, type(part), settings.of(part))
     return parts
+
+
+def _reading(source: Path) -> AbstractContextManager[None]:
+    return told(f"'{source}' could not be loaded")
 
 
 def _read(plan: LoadPlan, layout: Layout, name: str) -> Any:
     """One part from the plan's folder."""
-    if name in layout.optional and plan.index.get(name, (None, None))[1] is None:
+    if name in layout.optional and plan.index.get(name) in (None, [None, None]):
         return None
     kind: Any = layout.classes[name]
     folder = plan.folder / name
+    if issubclass(kind, SchedulerMixin):
+        with _reading(folder):
+            config = kind.load_config(folder, local_files_only=True)
+        settings.check(name, kind, config)  # before it makes as many levels as that says
+        with _reading(folder):
+            return kind.from_config(config)
     if not issubclass(kind, (ModelMixin, PreTrainedModel)):
-        return kind.from_pretrained(folder, local_files_only=True)
+        with _reading(folder):
+            return kind.from_pretrained(folder, local_files_only=True)
     variant, files = _weights(folder, plan.variant, plan.allow_pickle)
-    options: dict[str, Any] = {"variant": variant or None, "dtype": stored_dtype(files)}
+    options: dict[str, Any] = {"variant": variant or None, "use_safetensors": files[0].suffix == ".safetensors"}
     if plan.quantise and kind is T5EncoderModel:
         options |= _quantised(plan)
-    safe = files[0].suffix == ".safetensors"
-    loaded = kind.from_pretrained(
-        folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, **options
-    )
-    return _complete(*loaded)
+    with _reading(folder), no_larger_than(files):
+        model, report = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, dtype=stored_dtype(files), **options
+        )
+        # The libraries fill missing ones with random numbers and go on.
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"the file of {kind.__name__} lacks {len(missing)} tensors, {missing[0]} among them")
+    return model
 
 
 def _weights(folder: Path, variant: str, allow_pickle: bool) -> tuple[str, list[Path]]:
     """The variant to ask for, and its files: the asked one where a part has it, and pickles only where nothing else is.
-    Raises ValueError when there is none to read."""
+    Raises ModelError when there is none to read."""
     for ending in ("safetensors", "bin"):
         for each in dict.fromkeys((variant, "")):
             if files := _files(folder, each, ending):
                 if ending == "bin" and not allow_pickle:
-                    raise ValueError(f"{files[0].name} of {folder.name}: {REFUSAL}.")
+                    raise ModelError(f"'{folder}' could not be loaded: {files[0].name} of {folder.name}: {REFUSAL}.")
                 return each, files
-    raise ValueError(f"there are no weights in '{folder}'.")
+    raise ModelError(f"There are no weights in '{folder}': get the model anew.")
 
 
 def _files(folder: Path, variant: str, ending: str) -> list[Path]:
@@ -123,11 +138,11 @@ def _files(folder: Path, variant: str, ending: str) -> list[Path]:
 
 
 def _check_variant(plan: LoadPlan, layout: Layout) -> None:
-    """Raises ValueError for a variant that no part has."""
+    """Raises ModelError for a variant that no part has."""
     if plan.variant and not any(
         _files(plan.folder / name, plan.variant, ending) for name in layout.classes for ending in ("safetensors", "bin")
     ):
-        raise ValueError(f"it has no weights of the variant '{plan.variant}'.")
+        raise ModelError(f"'{plan.folder}' has no weights of the variant '{plan.variant}': leave it out.")
 
 
 def stored_dtype(files: Sequence[Path]) -> torch.dtype:
@@ -142,13 +157,6 @@ def stored_dtype(files: Sequence[Path]) -> torch.dtype:
     if floats == {"F16"}:
         return torch.float16
     return torch.bfloat16 if floats and floats <= {"BF16", "F8_E4M3", "F8_E5M2"} else torch.float32
-
-
-def _complete(model: Any, report: Mapping[str, Any]) -> Any:
-    """The model, if its file had every tensor: the libraries fill missing ones with random numbers and go on."""
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"the file of {type(model).__name__} lacks {len(missing)} tensors, {missing[0]} among them")
-    return model
 
 
 def _quantised(plan: LoadPlan) -> dict[str, Any]:
@@ -167,12 +175,13 @@ def _quantised(plan: LoadPlan) -> dict[str, Any]:
 
 def _parts_in_file(file: Path, layout: Layout) -> frozenset[str]:
     """What a single-file checkpoint holds: the network, and the parts whose tensors it names."""
-    if file.suffix == ".safetensors":
-        with safe_open(str(file), framework="pt") as tensors:
-            names = set(tensors.keys())
-    else:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        names = set(checkpoint.get("state_dict", checkpoint))
+    with _reading(file):
+        if file.suffix == ".safetensors":
+            with safe_open(str(file), framework="pt") as tensors:
+                names = set(tensors.keys())
+        else:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            names = set(checkpoint.get("state_dict", checkpoint))
     held = {part for part, start in layout.in_file.items() if any(name.startswith(start) for name in names)}
     return frozenset(held | {layout.network})
 
@@ -186,13 +195,14 @@ def _from_single_file(
     # A pipeline corrects settings of its scheduler that it holds to be outdated: give it another.
     scheduler = parts["scheduler"]
     given = {**parts, "scheduler": type(scheduler).from_config(scheduler.config), **unused}
-    try:
-        pipeline = pipeline_class.from_single_file(
-            str(file), config=str(plan.folder), local_files_only=True, torch_dtype=stored_dtype([file]), **given
-        )
-    except NotImplementedError as error:  # a tensor that the file lacks has no data to copy
-        raise ValueError("it lacks tensors of the model that the configs describe.") from error
-    found = {name: getattr(pipeline, name) for name in in_file}
-    if any(tensor.is_meta for part in found.values() for tensor in part.state_dict().values()):
-        raise ValueError("it lacks tensors of the model that the configs describe.")
+    with _reading(file), no_larger_than([file]):
+        try:
+            pipeline = pipeline_class.from_single_file(
+                str(file), config=str(plan.folder), local_files_only=True, torch_dtype=stored_dtype([file]), **given
+            )
+        except NotImplementedError as error:  # a tensor that the file lacks has no data to copy
+            raise ValueError(LACKING) from error
+        found = {name: getattr(pipeline, name) for name in in_file}
+        if any(tensor.is_meta for part in found.values() for tensor in part.state_dict().values()):
+            raise ValueError(LACKING)
     return found

@@ -19,7 +19,8 @@ from imagic.backbones import attention, instruction
 from imagic.backbones.autoencoder import Autoencoder
 from imagic.backbones.export import FORMS
 from imagic.backbones.fingerprint import fingerprint, part_facts, settings
-from imagic.backbones.network import NetworkBackbone, check_channels
+from imagic.backbones.foreign import told
+from imagic.backbones.network import NetworkBackbone, check_channels, longer_side
 from imagic.backbones.placement import Place
 from imagic.backbones.plan import LoadPlan
 from imagic.backbones.reading import Layout, read_parts
@@ -49,7 +50,8 @@ LAYOUT = Layout(
 def load(plan: LoadPlan) -> StableDiffusionBackbone:
     """The entry point of the family, see backbones.loading."""
     parts = read_parts(plan, LAYOUT)
-    editor = instruction.read_editor(plan.folder, parts["unet"])
+    with told(f"'{plan.folder / instruction.ADAPTER}' could not be loaded"):
+        editor = instruction.read_editor(plan.folder, parts["unet"])
     return StableDiffusionBackbone(plan.name, **parts, editor=editor, **plan.placement())
 
 
@@ -110,8 +112,7 @@ class StableDiffusionBackbone(NetworkBackbone):
             {Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION, Ability.CROSS_ATTENTION}
             | ({Ability.INSTRUCTION} if editor is not None else set())
         )
-        side = unet.config["sample_size"]
-        self.image_size = self._pictures.factor * (side if isinstance(side, int) else max(side))
+        self.image_size = self._pictures.factor * longer_side(unet)
         self.size_multiple = self._pictures.factor * 2 ** (len(unet.config["block_out_channels"]) - 1)
 
     @classmethod

@@ -19,7 +19,7 @@ from imagic.backbones import attention
 from imagic.backbones.autoencoder import Autoencoder
 from imagic.backbones.export import FORMS
 from imagic.backbones.fingerprint import fingerprint, part_facts, settings
-from imagic.backbones.network import NetworkBackbone, check_channels
+from imagic.backbones.network import NetworkBackbone, check_channels, longer_side
 from imagic.backbones.placement import Place
 from imagic.backbones.plan import LoadPlan
 from imagic.backbones.reading import Layout, read_parts
@@ -108,7 +108,7 @@ class StableDiffusionXLBackbone(NetworkBackbone):
         self.abilities = frozenset(
             {Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION, Ability.CROSS_ATTENTION}
         )
-        self.image_size = self._pictures.factor * int(unet.config["sample_size"])
+        self.image_size = self._pictures.factor * longer_side(unet)
         self.size_multiple = self._pictures.factor * 2 ** (len(unet.config["block_out_channels"]) - 1)
 
     @classmethod
