@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ def test_updates_follow_the_equations_with_a_rate_per_group() -> None:
         expected.append(path)
     assert [a.item(), b.item()] == pytest.approx([expected[0][-1], expected[1][-1]], rel=1e-5)
     assert losses == pytest.approx([x * x + y * y for x, y in zip(*expected, strict=True)][:5], rel=1e-5)
+
+
+def test_the_rate_falls_to_zero_over_the_last_steps() -> None:
+    """Of a constant gradient, every update of Adam is one learning rate long."""
+    x = torch.zeros(1, requires_grad=True)
+    path = [x.item() for _ in minimise(lambda _: x.sum(), [Rated([x], 0.1)], 8, cooldown=0.5)]
+    lengths = -np.diff([0.0, *path])
+    assert lengths == pytest.approx([0.1] * 5 + [0.075, 0.05, 0.025], rel=1e-5)
 
 
 def test_gradients_reach_the_given_parameters_only() -> None:

@@ -32,12 +32,15 @@ def minimise(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     stage: Stage | None = None,
+    *,
+    cooldown: float = 0.0,
 ) -> Generator[float, None, None]:
     """Up to `num_steps` Adam updates of `groups`, in place; yields the loss before each update, after making it.
 
     objective: step (from 0) -> scalar loss, or the parts that add up to it, each made when the one before it has been
     used up. Closing the generator stops early; either way no gradient is left behind. stage: begins where that stands,
-    and holds parameters and moments; saying what is `reached` is left to the caller.
+    and holds parameters and moments; saying what is `reached` is left to the caller. cooldown: the share of the steps,
+    the last ones, in which the learning rates fall evenly to zero.
     Raises OptionError when the loss is no longer a number.
     """
     stage = stage or Checkpoint().stage("")
@@ -54,10 +57,17 @@ def minimise(
                 value = _descend(objective(step), parameters)
             check_finite(value, stage.name, step + 1, num_steps)
             stage.changing()
+            for group, own in zip(groups, optimizer.param_groups, strict=True):
+                own["lr"] = group.learning_rate * _cooled(step, num_steps, cooldown)
             optimizer.step()
             yield value
     finally:
         optimizer.zero_grad(set_to_none=True)
+
+
+def _cooled(step: int, num_steps: int, cooldown: float) -> float:
+    """The share of the learning rate at a step (from 0)."""
+    return min(1.0, (num_steps - step) / (cooldown * num_steps)) if cooldown else 1.0
 
 
 def check_finite(loss: float, stage: str, step: int, num_steps: int) -> None:

@@ -157,8 +157,8 @@ class Backbone(Denoiser, Protocol):
         """Within: the denoiser with `scale` times the change applied. After: the original weights, bit for bit."""
 
     def lower_precision(self) -> AbstractContextManager[None]:
-        """Within: `predict` may multiply in a lower precision, which the loss of a fit can bear and the steps of
-        sampling and inversion cannot. After: as before."""
+        """Within: `predict` may multiply in a lower precision, which the loss of a fit and the search for a strength
+        can bear, and the steps of sampling and inversion cannot. After: as before."""
         return nullcontext()
 
     def tokens(self, text: str) -> Sequence[Token]:

@@ -31,10 +31,12 @@ from imagic.menagerie.training.loop import train as run
 from imagic.menagerie.training.pairs import PAIRS
 from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.shards import SHARD
+from imagic.menagerie.training.unsaid import UNSAID
 from imagic.menagerie.training.vae import VaeTask
 
 PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
+LEFT_BEHIND = (READER, UNSAID)  # networks that help in training and are not exported
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def train(
 def begin_with(task: Task, folder: Path) -> None:
     """Puts the weights of an exported model into the task's networks, each from the subfolder of its name."""
     for name, network in task.networks().items():
-        if name == READER:
+        if name in LEFT_BEHIND:
             continue
         files = sorted((folder / name).glob("*.safetensors"))
         if not files:

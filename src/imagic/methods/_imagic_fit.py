@@ -166,7 +166,7 @@ def _stage(
             del loss  # frees its graph
 
     betas = (options.beta1, options.beta2)
-    updates = minimise(objective, groups, num_steps, betas, options.adam_eps, stage)
+    updates = minimise(objective, groups, num_steps, betas, options.adam_eps, stage, cooldown=options.cooldown)
     try:
         for step, loss in enumerate(updates, start=stage.step + 1):
             values = {"loss": loss}

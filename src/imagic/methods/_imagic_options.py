@@ -48,6 +48,12 @@ class NetworkOptions:
     parts: tuple[str, ...] = option(
         (), "Tune only weights whose names contain one of these; empty for all (LoRA: the attention)."
     )
+    cooldown: float = option(
+        0.0,
+        "Share of a stage's steps, the last ones, in which its learning rate falls to zero.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     beta1: float = option(0.9, "Adam: decay of the mean gradient.", minimum=0.0, maximum=0.9999)
     beta2: float = option(0.999, "Adam: decay of the mean squared gradient.", minimum=0.0, maximum=0.999999)
     adam_eps: float = option(1e-8, "Adam: added to the denominator.", minimum=1e-16, maximum=1.0)

@@ -57,7 +57,8 @@ def agreement_with(backbone: Backbone, fitted: Fitted, options: EditOptions) -> 
 
     def by_denoiser(z: Tensor, image: Tensor) -> float:
         rows = 2 * options.max_batch
-        return float(text_agreement(backbone, z, fitted.target, fitted.null, pairs, batch_size=rows)[0])
+        with backbone.lower_precision():
+            return float(text_agreement(backbone, z, fitted.target, fitted.null, pairs, batch_size=rows)[0])
 
     return by_denoiser
 
@@ -150,9 +151,10 @@ def _sweep(
     agreement: Agreement,
     stage: str,
 ) -> Generator[Progress, None, list[Candidate]]:
-    z = yield from render(
-        backbone, fitted, shots, options, num_steps=options.search_steps, sampler=Sampler.DPMPP_2M, stage=stage
-    )
+    with backbone.lower_precision():  # a candidate shows where the edit is made, and is not kept
+        z = yield from render(
+            backbone, fitted, shots, options, num_steps=options.search_steps, sampler=Sampler.DPMPP_2M, stage=stage
+        )
     return (yield from score(backbone, fitted, round_trip, shots, z, agreement, stage=f"{stage}: score"))
 
 

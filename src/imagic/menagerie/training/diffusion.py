@@ -6,7 +6,8 @@ the layout of diffusers' StableDiffusionPipeline.
 The UNet's deepest block on the way up is also asked for the facts of the scene. Without that the deep blocks lay idle
 (left out, the loss rose by 0.2 %), and words that only break a symmetry ("facing left") were never learned: the two
 pictures average to one that ignores the word, and there its gradient is zero. A linear reader gives it one; the idea of
-REPA (Yu et al. 2024), with the truth in place of another network's features.
+REPA (Yu et al. 2024), with the truth in place of another network's features. What captions leave open is told beside
+them, see `unsaid`.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from imagic.backbones.vp import VPGrid
 from imagic.core.seeds import derive
-from imagic.menagerie.captions import caption
+from imagic.menagerie.captions import caption, caption_with_facts
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
 from imagic.menagerie.training.labels import READER, FactReader, labels, reading_loss
 from imagic.menagerie.training.noising import noised
 from imagic.menagerie.training.shards import ShardStore
+from imagic.menagerie.training.unsaid import UNSAID, Unsaid, add_unsaid, tell
 from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
-READING_WEIGHT = 0.1  # of the reading beside the denoising
+READING_WEIGHT = 0.1  # of the reading of facts beside the denoising
+UNSAID_WEIGHT = 0.5  # of the reading of what captions leave unsaid
 TEXT_WIDTH = 128
 HEADS = 4
 UNET: dict[str, Any] = {
@@ -107,23 +110,29 @@ class DiffusionTask:
         self.tokenizer = build_tokenizer()
         self.scheduler = build_scheduler()
         self.unet, self.text_encoder = build_unet(vae), build_text_encoder(self.tokenizer)
-        self.reader = FactReader(UNET["block_out_channels"][-1])
+        deepest = UNET["block_out_channels"][-1]
+        self.reader, self.unsaid = FactReader(deepest), Unsaid(TEXT_WIDTH, deepest)
         self.grid = VPGrid(self.name, self.scheduler)
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"unet": self.unet, "text_encoder": self.text_encoder, READER: self.reader}
+        return {"unet": self.unet, "text_encoder": self.text_encoder, READER: self.reader, UNSAID: self.unsaid}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         scenes, latents = self.store.batch(step, batch)
         z0 = latents.to(self.device).float()
         rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
-        texts = ["" if rng.random() < EMPTY_SHARE else caption(scene, rng) for scene in scenes]
+        captions = [("", {}) if rng.random() < EMPTY_SHARE else caption_with_facts(scene, rng) for scene in scenes]
+        texts, named = zip(*captions, strict=True)
         given = noised(z0, self.grid, noise)
-        hidden = self.text_encoder(self._tokens(texts)).last_hidden_state
+        hidden = self.text_encoder(self._tokens(list(texts))).last_hidden_state
+        told = tell(scenes, named, rng).to(self.device)
+        hidden = add_unsaid(hidden, self.unsaid, told)
         output, deep = with_deep(self.unet, given.z, given.timestep, hidden)
         denoising = (output.float() - given.target).square().mean()
         reading = reading_loss(self.reader(deep.mean((2, 3))), labels(scenes, z0.device))
-        return denoising + READING_WEIGHT * reading, {"loss": denoising.item(), "reading": reading.item()}
+        unsaid = self.unsaid.reading_loss(deep, told)
+        values = {"loss": denoising.item(), "reading": reading.item(), "unsaid": unsaid.item()}
+        return denoising + READING_WEIGHT * reading + UNSAID_WEIGHT * unsaid, values
 
     def _tokens(self, texts: list[str]) -> Tensor:
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")

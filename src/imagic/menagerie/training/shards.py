@@ -23,6 +23,7 @@ from imagic.menagerie.scenes import Scene
 
 SHARD = 1024  # groups of scenes, unless a store is given another size
 WINDOW = 24  # shards
+SHARDS_OF_A_SEED = 1 << 14  # each seed has scenes of its own, so that a run on another's weights sees new ones
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ class ShardStore:
     def _draw(self, step: int, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The numbers of a step's groups."""
         groups = size // self.views
-        newest = step * groups // (self.shard * self.reuse)
-        oldest = max(0, newest - WINDOW + 1)
+        first = self.seed * SHARDS_OF_A_SEED
+        newest = first + step * groups // (self.shard * self.reuse)
+        oldest = max(first, newest - WINDOW + 1)
         for gone in [index for index in self._shards if index < oldest]:
             del self._shards[gone]
         rng = np.random.default_rng(derive(self.seed, f"latents/{step}"))

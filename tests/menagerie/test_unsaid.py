@@ -1,0 +1,94 @@
+"""What captions leave unsaid, told beside them in training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from imagic.menagerie.captions import caption_with_facts
+from imagic.menagerie.facts import FACTS, facts
+from imagic.menagerie.sampling import sample_scene
+from imagic.menagerie.training import unsaid as module
+from imagic.menagerie.training.unsaid import PLACES, Unsaid, add_unsaid, size, tell, unsaid
+from imagic.menagerie.variants import other_individual, other_posture
+
+SCENES = [sample_scene(seed) for seed in range(40)]
+ALONE = [scene for scene in SCENES if len(scene.animals) == 1]
+
+
+def test_every_scene_has_as_many_numbers_and_each_is_about_one() -> None:
+    numbers = np.array([unsaid(scene, ()) for scene in SCENES])
+    assert numbers.shape == (len(SCENES), size())
+    assert np.abs(numbers).max() < 6
+    assert np.sqrt(np.square(numbers).mean()) == pytest.approx(0.6, abs=0.3)
+
+
+def test_a_fact_that_is_named_is_not_told() -> None:
+    for scene in ALONE:
+        brown, grey = (
+            replace(scene, animals=(replace(scene.animals[0], coat=replace(scene.animals[0].coat, colour=colour)),))
+            for colour in ("brown", "grey")
+        )
+        told = [np.array(unsaid(each, ())) for each in (brown, grey)]
+        assert not np.array_equal(*told)
+        # The word itself is gone; tints are relative to the usual colour of the word, so only they may differ.
+        named = [np.array(unsaid(each, ("colour",))) for each in (brown, grey)]
+        assert np.count_nonzero(named[0] != named[1]) == 3
+    texts = [caption_with_facts(scene, np.random.default_rng(0)) for scene in SCENES]
+    for scene, (_, named_facts) in zip(SCENES, texts, strict=True):
+        words = sum(len(values) - ("none" in values) for values in FACTS.values())
+        present = sum(value != "none" for value in facts(scene).values())
+        shown = sum(facts(scene)[name] != "none" for name in named_facts)
+        assert sum(unsaid(scene, named_facts)[:words]) == present - shown
+
+
+def test_the_individual_is_told_and_its_posture_is_not_part_of_it() -> None:
+    rng = np.random.default_rng(0)
+    named = set(FACTS)
+    for scene in ALONE:
+        own = np.array(unsaid(scene, named))
+        moved, other = (
+            np.array(unsaid(other_posture(scene, rng), named)),
+            np.array(unsaid(other_individual(scene, rng), named)),
+        )
+        assert np.abs(other - own).sum() > 5 * np.abs(moved - own).sum()
+
+
+def test_marks_are_where_the_renderer_draws_them() -> None:
+    coat = replace(SCENES[0].animals[0].coat, waves=((4.0, 0.0, 0.0),) * 3, weights=(1.0, 0.0, 0.0), threshold=0.5)
+    assert module._mark(coat, 0.0, 0.1) > 0.7  # cos(0) lies above the threshold
+    assert module._mark(coat, np.pi / 4, 0.1) < -0.9
+
+
+def test_it_is_added_to_the_last_places_of_most_captions_at_any_strength() -> None:
+    encoder, scenes = Unsaid(16, 12, level=0.5), SCENES * 10
+    hidden = torch.randn(len(scenes), 32, 16, generator=torch.Generator().manual_seed(0))
+    told = tell(scenes, [()] * len(scenes), np.random.default_rng(0))
+    with torch.no_grad():
+        added = add_unsaid(hidden, encoder, told) - hidden
+    assert not added[:, :-PLACES].any()
+    levels = added[:, -PLACES:].square().mean((1, 2)).sqrt()
+    assert torch.equal(levels > 0, told.strengths > 0)
+    assert (levels > 0).float().mean().item() == pytest.approx(module.SHARE, abs=0.08)
+    assert levels[levels > 0].min().item() > 0.5 * module.LEAST_STRENGTH * 0.8
+    assert levels.max().item() < 0.5 * 1.2
+
+
+def test_its_encoder_and_its_reader_learn() -> None:
+    encoder, told = Unsaid(16, 12), tell(SCENES[:8], [()] * 8, np.random.default_rng(0))
+    hidden = add_unsaid(torch.zeros(8, 32, 16), encoder, told)
+    features = torch.randn(8, 12, 8, 8, generator=torch.Generator().manual_seed(0))
+    (hidden[:, -1, 0].sum() + encoder.reading_loss(features, told)).backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.parameters())
+
+
+def test_the_reading_counts_only_what_was_told() -> None:
+    encoder, told = Unsaid(16, 12), tell(SCENES[:8], [()] * 8, np.random.default_rng(0))
+    features = torch.zeros(8, 12, 8, 8)  # of which a reader can only say its bias
+    torch.nn.init.zeros_(encoder.read.bias)
+    told = replace(told, strengths=torch.tensor([1.0, 0.3] + [0.0] * 6))
+    loss = float(encoder.reading_loss(features, told).detach())
+    assert loss == pytest.approx(float(told.numbers[:2].square().mean()), rel=1e-5)
