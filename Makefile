@@ -33,6 +33,10 @@ $(VENV)/.dev: $(VENV)/.package
 	$(pip) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.package
+	$(pip) install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.package ## install into .venv, then edit a picture by a sentence with the bundled model
 	@mkdir -p $(dir $(DEMO_OUT))
 	@rm -f '$(DEMO_OUT)' '$(DEMO_OUT:.png=-sheet.png)'
@@ -59,12 +63,14 @@ format: $(VENV)/.dev ## put the code into the common form
 
 check: lint test ## what a change must pass
 
-docs: $(VENV)/.package ## write the tables of the docs that follow from the code
+docs: $(VENV)/.docs ## write the tables of the docs that follow from the code, and build the site in site/
 	$(bin)/python docs/tables.py
+	NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --quiet
+	@echo 'Built site/index.html. Its search needs a server: $(bin)/python -m http.server --directory site'
 
 bench: $(VENV)/.package ## score edits whose true result is known (BENCH_LIMIT items, BENCH_OUT folder)
 	$(bin)/imagic bench run --suite menagerie --methods imagic --limit $(BENCH_LIMIT) --seed 0 --out '$(BENCH_OUT)'
 	$(bin)/imagic bench report '$(BENCH_OUT)'
 
 clean: ## remove what was built (not .venv, not out)
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -6,7 +6,7 @@ A table stands between `<!-- table: name -->` and `<!-- end -->`; a test compare
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from imagic.core import registry
@@ -30,18 +30,19 @@ def methods() -> str:
 
 def fit_options() -> str:
     """The options of Imagic's `fit`, with the value of each preset."""
-    return _options("imagic", "FitOptions")
+    return options("imagic", "FitOptions")
 
 
 def edit_options() -> str:
     """The options of Imagic's `edit`."""
-    return _options("imagic", "EditOptions")
+    return options("imagic", "EditOptions")
 
 
 TABLES: dict[str, Callable[[], str]] = {"methods": methods, "fit-options": fit_options, "edit-options": edit_options}
 
 
-def _options(name: str, which: str) -> str:
+def options(name: str, which: str) -> str:
+    """The options of a method's `FitOptions`, with the value of each preset, or of its `EditOptions`."""
     method = registry.method(name)
     presets = list(method.presets) if which == "FitOptions" else []
     rows = []
@@ -81,9 +82,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def filled(page: str) -> str:
+def filled(page: str, known: Mapping[str, Callable[[], str]] = TABLES) -> str:
     """A page with every table in it written anew."""
-    return BLOCK.sub(lambda match: match["start"] + TABLES[match["name"]]() + match["end"], page)
+    return BLOCK.sub(lambda match: match["start"] + known[match["name"]]() + match["end"], page)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from imagic.core.images import to_rgb
 from imagic.core.types import Backbone
 from tests.cli.conftest import Run, run  # noqa: F401 (a fixture)
 from tests.conftest import build_pipeline
-from tests.test_readme import ROOT, blocks
+from tests.documented import ROOT, blocks
 
 MODEL = Path("stable-diffusion-v1-5/stable-diffusion-v1-5")
 ATTENTION = ("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight")
@@ -83,9 +83,10 @@ def test_the_documented_lines_make_our_picture(backbone: Backbone, run: Run, tun
     made = fit(backbone, tuning=tuning)
     made.save("dog.safetensors")
     flags = ["--full"] if tuning == "full" else []
-    done = run("export", "dog.safetensors", "-o", "dog-export", "--eta", "0.7", "--model", MODEL, *flags)
+    out = "full-export" if tuning == "full" else "dog-export"
+    done = run("export", "dog.safetensors", "-o", out, "--eta", "0.7", "--model", MODEL, *flags)
     assert done.exit_code == 0
-    lora, full = blocks(ROOT / "docs" / "export.md", "python")
+    lora, full = (block.text for block in blocks(ROOT / "docs" / "export.md", "python"))
     head, tail = lora.splitlines(), lora.splitlines()[-2:]
     code = lora if tuning == "lora" else "\n".join([*head[:5], full, *tail])
     assert len(head) <= 12
@@ -106,7 +107,7 @@ def test_the_documented_lines_make_our_picture(backbone: Backbone, run: Run, tun
     untuned = StableDiffusionPipeline.from_pretrained(
         MODEL, scheduler=names["pipeline"].scheduler, torch_dtype=torch.float32
     )
-    interpolated = load_file("dog-export/e_eta.safetensors")
+    interpolated = load_file(f"{out}/e_eta.safetensors")
     assert abs(again(e=interpolated) - ours).max() <= 1
     assert abs(again(e=interpolated, pipeline=untuned) - ours).max() > 8
 
