@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -58,3 +58,13 @@ def visiting(browser: Any, address: str, width: int = 1280, **context: Any) -> I
     assert not wrong, wrong
     assert address in hosts
     assert hosts <= {address, "blob", "data"}, f"a request left the machine: {hosts}"
+
+
+def until(page: Any, holds: Callable[[], Any]) -> Any:
+    """Wait for something true, and give it. Playwright's own wait for a condition of the page evaluates text in it,
+    which our content security policy forbids."""
+    for _ in range(600):
+        if value := holds():
+            return value
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not come about")

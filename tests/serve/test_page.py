@@ -14,7 +14,7 @@ from imagic.backbones.stable_diffusion import StableDiffusionBackbone
 from imagic.serve.keys import open_key
 from imagic.serve.settings import Settings
 from imagic.serve.store import Job, JobState
-from tests.browsing import chromium, needs_browser, visiting
+from tests.browsing import chromium, needs_browser, until, visiting
 from tests.keeping import PIXELS
 from tests.serve.conftest import encoded
 from tests.serve.sites import Site
@@ -77,14 +77,6 @@ def jobs(site: Site) -> list[Job]:
     return site.store.page(100)
 
 
-def until(page: Any, holds: Any) -> Any:
-    for _ in range(600):
-        if value := holds():
-            return value
-        page.wait_for_timeout(100)
-    raise AssertionError("it did not come about")
-
-
 def done(page: Any, site: Site, count: int) -> Job:
     """The newest edit, once there are so many, all done, and the page shows its picture."""
     until(page, lambda: len(jobs(site)) == count and all(each.state is JobState.DONE for each in jobs(site)))
@@ -96,7 +88,7 @@ def done(page: Any, site: Site, count: int) -> Job:
 def shown(page: Any) -> tuple[int, int]:
     """Widths in pixels of the two pictures that lie over each other."""
     images = "[...document.querySelectorAll('#compare img')]"
-    page.wait_for_function(f"{images}.every((image) => image.complete && image.naturalWidth)")
+    until(page, lambda: page.evaluate(f"{images}.every((image) => image.complete && image.naturalWidth)"))
     before, after = page.evaluate(f"{images}.map((image) => image.naturalWidth)")
     return before, after
 
@@ -108,13 +100,15 @@ def complaint(page: Any) -> str:
     return text
 
 
-def unnamed(page: Any) -> list[str]:
-    """Roles of what a person can use or go to and what Chromium itself finds no name for."""
+def all_named(page: Any) -> bool:
+    """Whether Chromium itself finds a name for everything that a person can use or go to. It looks a little later than
+    things are shown."""
     session = page.context.new_cdp_session(page)
     nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
     seen = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMED]
-    assert len(seen) >= 4  # the key's dialog has the fewest
-    return [node["role"]["value"] for node in seen if not node.get("name", {}).get("value", "").strip()]
+    enough = len(seen) >= 4  # the key's dialog has the fewest
+    return enough and all(node.get("name", {}).get("value", "").strip() for node in seen)
 
 
 def test_from_a_picture_to_its_edits(page: Any, site: Site) -> None:
@@ -416,9 +410,9 @@ def test_the_key_is_asked_once(browser: Any, settings: Settings, backbone: Any, 
     with Site(settings, backbone, key) as site, visiting(browser, site.address) as page:
         page.set_default_timeout(PATIENCE)
         page.goto("/")
-        field = page.get_by_role("dialog").get_by_label("Key")
+        field = page.get_by_role("dialog").get_by_label("Key", exact=True)
         field.wait_for()
-        assert unnamed(page) == []
+        until(page, lambda: all_named(page))
         field.fill("wrong")
         field.press("Enter")
         page.get_by_text("This is not the key of this service.").wait_for()
@@ -438,7 +432,7 @@ def test_names_and_a_phones_width(browser: Any, site: Site, scheme: str) -> None
 
     def fits(page: Any) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert unnamed(page) == []
+        until(page, lambda: all_named(page))
 
     with visiting(browser, site.address, width, color_scheme=scheme, has_touch=True) as page:
         entered(page)

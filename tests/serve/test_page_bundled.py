@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from imagic.serve.settings import Settings
-from tests.browsing import chromium, needs_browser, visiting
+from tests.browsing import chromium, needs_browser, until, visiting
 from tests.serve.servers import PATIENCE, Server
 
 pytestmark = [*needs_browser, pytest.mark.timeout(1200)]
@@ -46,7 +46,7 @@ def test_an_edit_whose_server_is_killed_in_the_middle(tmp_path: Path) -> None:
             edit = ended(server, page)
             assert (edit["state"], edit["error"], edit["text"]) == ("done", None, text)
             shows(page, edit["id"])
-            assert page.locator("#service").inner_text() == "ready"
+            page.locator("#service").get_by_text("ready", exact=True).wait_for()
 
             # Auto found a strength; the slider stands there, and another one takes seconds.
             slider = page.get_by_role("slider", name="How far it goes (eta)")
@@ -80,4 +80,4 @@ def shows(page: Any, id: str) -> None:
     """The edit's result lies over its input, both of the example's size."""
     page.locator(f'#compare:visible img.after[src*="{id}/result"]').wait_for()
     images = "[...document.querySelectorAll('#compare img')]"
-    page.wait_for_function(f"{images}.every((image) => image.naturalWidth === 384)")
+    until(page, lambda: page.evaluate(f"{images}.every((image) => image.naturalWidth === 384)"))
