@@ -8,6 +8,8 @@ from imagic.bench.verdict import judge_images
 class ScriptedJudge:
     """Says what it is told, in the order truth, round trip, results."""
 
+    threshold = 0.5
+
     def __init__(self, *readings, individuals=(True,)):
         self.readings, self.individuals = readings, individuals
 
@@ -15,9 +17,9 @@ class ScriptedJudge:
         assert len(images) == len(self.readings)
         return self.readings
 
-    def same_individual(self, a, b):
+    def likeness(self, a, b):
         assert len(a) == len(b) == len(self.individuals)
-        return torch.tensor(self.individuals)
+        return torch.tensor([0.75 if same else 0.25 for same in self.individuals])
 
 
 SOURCE = {"posture": "standing", "coat": "brown", "place": "grass"}
@@ -44,6 +46,7 @@ def verdict(truth, roundtrip, result, individual=True, true_facts=TRUTH):
 def test_success_needs_all_three_parts(result, individual, asked, kept):
     only = verdict(TRUTH, SOURCE, result, individual)
     assert (only.asked, only.kept, only.individual) == (asked, kept, individual)
+    assert only.likeness == (0.75 if individual else 0.25)
     assert only.success is (asked and kept and individual)
 
 

@@ -70,8 +70,8 @@ def test_the_threshold_loses_as_many_on_either_side(same: list[float], other: li
     assert equal_error(torch.tensor(same), torch.tensor(other)) == pytest.approx(expected, abs=1.1e-3)
 
 
-def test_a_judge_is_calibrated_on_whole_trios(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Individuals at cosine 0.8 to themselves, 0.2 to others: the threshold lies between."""
+def test_a_judge_is_calibrated_on_postures_and_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Individuals at cosine 0.8 to themselves, 0.2 to strangers: the threshold lies between."""
 
     def embed(images: Tensor) -> Tensor:
         views = [[math.cos(math.acos(c)), math.sin(math.acos(c))] for c in (1.0, 0.8, 0.2)]
@@ -84,11 +84,14 @@ def test_a_judge_is_calibrated_on_whole_trios(monkeypatch: pytest.MonkeyPatch) -
         return torch.zeros(len(scenes), 1)
 
     monkeypatch.setattr(judging, "draw", draw)
+    monkeypatch.setattr(judging, "CHUNK", 3)
     judge: Any = SimpleNamespace(embed=embed)
-    assert calibrate(judge, "cpu", trios=4) == pytest.approx(0.5, abs=1e-3)
+    assert calibrate(judge, "cpu", individuals=4) == pytest.approx(0.5, abs=1e-3)
     assert len(drawn) == 12
     for one, two, other in zip(drawn[::3], drawn[1::3], drawn[2::3], strict=True):
         assert one.animals[0].coat == two.animals[0].coat != other.animals[0].coat
+        assert all(facts(one)[name] == facts(other)[name] for name in ("species", "colour"))
+    assert len({scene.horizon for scene in drawn[2::3]}) == 4
 
 
 def test_the_store_holds_trios_of_every_combination_in_bytes() -> None:

@@ -56,6 +56,8 @@ class World:
 class FakeJudge:
     """Knows everything, except the sky of every second picture; tells individuals by their coats, unless blind."""
 
+    threshold = 0.9
+
     def __init__(self, world: World, blind: bool = False) -> None:
         self.world, self.blind = world, blind
 
@@ -69,8 +71,8 @@ class FakeJudge:
         vectors = torch.stack([torch.randn(64, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         return vectors / vectors.norm(dim=1, keepdim=True)
 
-    def same_individual(self, a: Tensor, b: Tensor) -> Tensor:
-        return (self.embed(a) * self.embed(b)).sum(1) > 0.9
+    def likeness(self, a: Tensor, b: Tensor) -> Tensor:
+        return (self.embed(a) * self.embed(b)).sum(1)
 
 
 class FakeBackbone:

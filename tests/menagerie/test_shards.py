@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from imagic.menagerie.training import shards
-from imagic.menagerie.training.shards import ShardStore
+from imagic.menagerie.training.judging import TRIOS
+from imagic.menagerie.training.latents import RICH
+from imagic.menagerie.training.pairs import PAIRS
+from imagic.menagerie.training.shards import SEEDS, SHARDS_OF_A_SEED, Group, ShardStore
 
 
 class Rows:
@@ -50,6 +53,18 @@ def test_a_batch_is_a_function_of_the_step_alone() -> None:
         assert scenes == walked[step][0]
         assert torch.equal(rows, walked[step][1])
     assert any(store(seed=1).batch(step, 4)[0] != walked[step][0] for step in range(8))
+
+
+def test_each_seed_has_scenes_of_its_own() -> None:
+    seen = [{scene for step in range(40) for scene in store(seed=seed).batch(step, 6)[0]} for seed in range(3)]
+    assert all(len(own) > 60 for own in seen)
+    assert not (seen[0] & seen[1] | seen[1] & seen[2] | seen[0] & seen[2])
+
+
+@pytest.mark.parametrize("group", [RICH, PAIRS, TRIOS], ids=lambda group: group.name)
+def test_the_last_seed_has_scenes(group: Group) -> None:
+    last = SEEDS * SHARDS_OF_A_SEED * shards.SHARD // group.views - 1
+    assert len(group.scenes(last)) == group.views
 
 
 def test_disk_and_memory_agree(tmp_path: Path) -> None:

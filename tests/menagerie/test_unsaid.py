@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from imagic.menagerie import render
 from imagic.menagerie.captions import caption_with_facts
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.sampling import sample_scene
+from imagic.menagerie.strokes import Stroke
 from imagic.menagerie.training import unsaid as module
-from imagic.menagerie.training.unsaid import PLACES, Unsaid, add_unsaid, size, tell, unsaid
+from imagic.menagerie.training.unsaid import PLACES, SIZE, Unsaid, add_unsaid, tell, unsaid
 from imagic.menagerie.variants import other_individual, other_posture
 
 SCENES = [sample_scene(seed) for seed in range(40)]
@@ -21,7 +23,7 @@ ALONE = [scene for scene in SCENES if len(scene.animals) == 1]
 
 def test_every_scene_has_as_many_numbers_and_each_is_about_one() -> None:
     numbers = np.array([unsaid(scene, ()) for scene in SCENES])
-    assert numbers.shape == (len(SCENES), size())
+    assert numbers.shape == (len(SCENES), SIZE)
     assert np.abs(numbers).max() < 6
     assert np.sqrt(np.square(numbers).mean()) == pytest.approx(0.6, abs=0.3)
 
@@ -58,9 +60,22 @@ def test_the_individual_is_told_and_its_posture_is_not_part_of_it() -> None:
 
 
 def test_marks_are_where_the_renderer_draws_them() -> None:
-    coat = replace(SCENES[0].animals[0].coat, waves=((4.0, 0.0, 0.0),) * 3, weights=(1.0, 0.0, 0.0), threshold=0.5)
-    assert module._mark(coat, 0.0, 0.1) > 0.7  # cos(0) lies above the threshold
-    assert module._mark(coat, np.pi / 4, 0.1) < -0.9
+    """A broad level stroke without light: its colour along the middle is that of the coat or of the marks."""
+    size, unit = 128, 0.2
+    coats = [replace(scene.animals[0].coat, base=(0.0, 0.0, 0.0), mark=(1.0, 1.0, 1.0)) for scene in ALONE]
+    for coat in coats:
+        stroke = Stroke(0.1, 0.5, 0.9, 0.5, 0.1, 0.1, rgb=coat.base, shade=0.0, coat=True, u=0.3, v=0.05, scale=unit)
+        axis = (torch.arange(size) + 0.5) / size
+        numbers = torch.tensor([render._numbers(stroke, coat)])
+        drawn = render._lay(
+            torch.zeros(1, size, size, 3), numbers, torch.zeros(1, 3), axis[None, None], axis[None, :, None], 1 / size
+        )
+        for column in range(16, 112, 4):
+            u, v = 0.3 + (axis[column].item() - 0.1) / unit, 0.05 + (axis[size // 2].item() - 0.5) / unit
+            marked = 2 * drawn[0, size // 2, column, 0].item() - 1
+            assert marked * module._mark(coat, u, v) > -1e-3
+            assert abs(marked) >= abs(module._mark(coat, u, v)) - 1e-3  # the renderer's marks are steeper
+    assert any(coat.threshold < 9 for coat in coats)
 
 
 def test_it_is_added_to_the_last_places_of_most_captions_at_any_strength() -> None:

@@ -99,8 +99,8 @@ def _delivered(source: Tensor, result: Tensor, reconstruction: Tensor) -> Tensor
     return torch.from_numpy(rgb).permute(2, 0, 1) / 127.5 - 1
 
 
-def _parts(verdict: Verdict) -> dict[str, bool | None]:
-    return {name: getattr(verdict, name) for name in ("success", "asked", "kept", "individual")}
+def _parts(verdict: Verdict) -> dict[str, bool | float | None]:
+    return {name: getattr(verdict, name) for name in ("success", "asked", "kept", "individual", "likeness")}
 
 
 def _psnr_truth(sample: Sample) -> float | None:

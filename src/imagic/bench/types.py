@@ -50,13 +50,18 @@ class Item:
 
 
 class Judge(Protocol):
-    """Reads facts from pictures and tells individuals apart. Images (B, 3, S, S) in [-1, 1]."""
+    """Reads facts from pictures and tells individuals apart. Images (B, 3, S, S) in [-1, 1].
+
+    threshold: the likeness above which two pictures show the same individual.
+    """
+
+    threshold: float
 
     def read(self, images: Tensor) -> Sequence[Mapping[str, str]]:
         """One fact -> value per image."""
 
-    def same_individual(self, a: Tensor, b: Tensor) -> Tensor:
-        """Per pair, whether both show the same individual: bool (B,)."""
+    def likeness(self, a: Tensor, b: Tensor) -> Tensor:
+        """Per pair, how alike the individuals are: (B,), 1 for equal pictures."""
 
 
 class Suite(Protocol):

@@ -7,9 +7,10 @@ Each fact is read from the pictures by the judge and compared with the facts of 
   reading cannot be held against an edit. The reading of the input after the model's image coder (encoded and decoded,
   no edit) is kept beside it, so that losses of the coder can be told from losses of the edit; it excuses nothing.
 - `asked`: every counting asked fact reads from the result as in the truth. `kept`: the same for every other counting
-  fact. `individual`: the judge finds the same individual in the result and in the truth.
+  fact. `likeness`: how alike the judge finds the individuals of the result and of the truth, a cosine; `individual`:
+  whether that is the same one.
 - `success` is all three. Where no asked fact counts, the edit cannot be judged: `asked` and `success` are None. Where
-  no truth is known, all four are.
+  no truth is known, all five are.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ class Verdict:
     asked: bool | None
     kept: bool | None
     individual: bool | None
+    likeness: float | None
     facts: Mapping[str, FactReading]
 
 
-UNKNOWN = Verdict(None, None, None, None, {})
+UNKNOWN = Verdict(None, None, None, None, None, {})
 
 
 def judge_images(
@@ -62,10 +64,10 @@ def judge_images(
         raise ValueError(f"the item {item.name} has a judge, but no true edit")
     images = torch.stack([image.to(truth.device) for image in (truth, roundtrip, *results)])
     read_truth, read_roundtrip, *readings = judge.read(images)
-    same = judge.same_individual(images[2:], truth.expand(len(results), *truth.shape)).tolist()
+    alike = judge.likeness(images[2:], truth.expand(len(results), *truth.shape)).tolist()
     return [
-        _verdict(item, read_truth, read_roundtrip, reading, bool(individual))
-        for reading, individual in zip(readings, same, strict=True)
+        _verdict(item, read_truth, read_roundtrip, reading, likeness, likeness > judge.threshold)
+        for reading, likeness in zip(readings, alike, strict=True)
     ]
 
 
@@ -74,6 +76,7 @@ def _verdict(
     read_truth: Mapping[str, str],
     read_roundtrip: Mapping[str, str],
     read_result: Mapping[str, str],
+    likeness: float,
     individual: bool,
 ) -> Verdict:
     facts = {
@@ -93,4 +96,4 @@ def _verdict(
     kept = all(fact.read_result == fact.truth for fact in counting if not fact.asked)
     asked = all(reached) if reached else None
     success = None if asked is None else asked and kept and individual
-    return Verdict(success, asked, kept, individual, facts)
+    return Verdict(success, asked, kept, individual, likeness, facts)

@@ -58,16 +58,19 @@ def minimise(
             check_finite(value, stage.name, step + 1, num_steps)
             stage.changing()
             for group, own in zip(groups, optimizer.param_groups, strict=True):
-                own["lr"] = group.learning_rate * _cooled(step, num_steps, cooldown)
+                own["lr"] = group.learning_rate * cooled(step, num_steps, cooldown)
             optimizer.step()
             yield value
     finally:
         optimizer.zero_grad(set_to_none=True)
 
 
-def _cooled(step: int, num_steps: int, cooldown: float) -> float:
-    """The share of the learning rate at a step (from 0)."""
-    return min(1.0, (num_steps - step) / (cooldown * num_steps)) if cooldown else 1.0
+def cooled(step: int, num_steps: int, cooldown: float) -> float:
+    """The share of the learning rate at a step (from 0): 1, and over the last steps evenly down to zero.
+
+    cooldown: the share of the steps in which it falls.
+    """
+    return min(1.0, (num_steps - step) / max(cooldown * num_steps, 1))
 
 
 def check_finite(loss: float, stage: str, step: int, num_steps: int) -> None:

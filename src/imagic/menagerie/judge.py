@@ -105,9 +105,9 @@ class Judge:
         """The identity of each picture: (B, 64), of unit length."""
         return self._look(images)[1]
 
-    def same_individual(self, a: Tensor, b: Tensor) -> Tensor:
-        """Whether the pictures a[i] and b[i] show the same individual: (B,) bool."""
-        return (self.embed(a) * self.embed(b)).sum(1) > self.threshold
+    def likeness(self, a: Tensor, b: Tensor) -> Tensor:
+        """How alike the individuals of the pictures a[i] and b[i] are: (B,) cosines."""
+        return (self.embed(a) * self.embed(b)).sum(1)
 
     def save(self, path: Path) -> None:
         """One safetensors file, matrices in int8 with a scale per row; replaces a file of that name."""

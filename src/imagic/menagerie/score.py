@@ -23,13 +23,10 @@ from imagic.menagerie.captions import caption_with_facts
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import Judge
 from imagic.menagerie.sampling import sample_scene
-from imagic.menagerie.scenes import Scene
-from imagic.menagerie.training.world import VIEWS, draw, trio
+from imagic.menagerie.training.world import VIEWS, draw, stranger, trio
 
 GUIDANCE_SCALES = (1.5, 2.0, 3.0, 4.0, 5.0)
 CHUNK = 60  # pictures at once; whole trios
-STRANGERS = 10**9  # above the seeds of the scenes that are scored
-STRANGERS_EACH = 10**4  # seeds to search for one stranger
 
 ALL, EACH = "all", "each"
 READS, KEEPS = "judge reads", "round trip keeps"
@@ -85,31 +82,17 @@ def _reading(judge: Judge, backbone: Backbone, count: int) -> Generator[int, Non
         read = judge.read(images)
         tally.compare(READS, read, [facts(scene) for scene in scenes])
         one, two, other = judge.embed(images).view(len(seeds), VIEWS, -1).unbind(1)
-        stranger = judge.embed(
-            draw([_stranger(scene, seed) for scene, seed in zip(scenes[::VIEWS], seeds, strict=True)])
-        )
+        alike = [stranger(scene, seed, held_out=True) for scene, seed in zip(scenes[::VIEWS], seeds, strict=True)]
         near = (one * two).sum(1)
         tally.add(HARD_TRIPLETS, ALL, (near > (one * other).sum(1)).tolist())
-        tally.add(EASY_TRIPLETS, ALL, (near > (one * stranger).sum(1)).tolist())
+        tally.add(EASY_TRIPLETS, ALL, (near > (one * judge.embed(draw(alike))).sum(1)).tolist())
         with torch.no_grad():
             back = backbone.decode(backbone.encode(images.to(backbone.device))).cpu()
         tally.add(PSNR, ALL, [_psnr(a, b) for a, b in zip(images, back, strict=True)])
         tally.compare(KEEPS, judge.read(back), read)
-        tally.add(INDIVIDUAL, ALL, judge.same_individual(images, back).tolist())
+        tally.add(INDIVIDUAL, ALL, (judge.likeness(images, back) > judge.threshold).tolist())
         yield VIEWS * seeds.stop
     return tally.scores()
-
-
-def _stranger(scene: Scene, number: int) -> Scene:
-    """A random scene with animals of the same species and colour."""
-    wanted = facts(scene)
-    first = STRANGERS + STRANGERS_EACH * number
-    found = (sample_scene(seed, held_out=True) for seed in range(first, first + STRANGERS_EACH))
-    return next(
-        candidate
-        for candidate in found
-        if all(facts(candidate)[name] == wanted[name] for name in ("species", "colour"))
-    )
 
 
 def score_generations(

@@ -30,7 +30,7 @@ from imagic.menagerie.training.loop import Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
 from imagic.menagerie.training.pairs import PAIRS
 from imagic.menagerie.training.pictures import picture_store
-from imagic.menagerie.training.shards import SHARD
+from imagic.menagerie.training.shards import SEEDS, SHARD
 from imagic.menagerie.training.unsaid import UNSAID
 from imagic.menagerie.training.vae import VaeTask
 
@@ -42,7 +42,7 @@ LEFT_BEHIND = (READER, UNSAID)  # networks that help in training and are not exp
 @dataclass(frozen=True)
 class Preset:
     """plans: how each part is trained. reuse: how often a scene is used by the diffusion model and by the editor,
-    judge_reuse: by the judge and by CLIP. shard: scenes drawn at once; calibration: trios that set the judge's
+    judge_reuse: by the judge and by CLIP. shard: scenes drawn at once; calibration: individuals that set the judge's
     threshold."""
 
     plans: Mapping[str, Plan]
@@ -113,13 +113,15 @@ def train(
     if there is none.
     steps: another number of steps than the preset's; prolongs a run too. start: an exported model whose weights a new
     run begins with, in place of random ones.
-    Raises OptionError for an unknown part or preset, ModelError when there is no autoencoder yet, or when `start` does
-    not fit.
+    Raises OptionError for an unknown part or preset or a seed without scenes, ModelError when there is no autoencoder
+    yet, or when `start` does not fit.
     """
     if part not in PARTS:
         raise OptionError(f"There is no part '{part}' to train; choose one of {', '.join(PARTS)}.")
     if preset not in PRESETS:
         raise OptionError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
+    if not 0 <= seed < SEEDS:
+        raise OptionError(f"The seed must lie between 0 and {SEEDS - 1}, not {seed}.")
     chosen = PRESETS[preset]
     plan = replace(chosen.plans[part], seed=seed)
     plan = plan if steps is None else replace(plan, steps=steps)

@@ -21,12 +21,12 @@ from imagic.menagerie.judge import FILE, Judge, Reader
 from imagic.menagerie.training.augment import as_shown, augment
 from imagic.menagerie.training.labels import labels, reading_loss
 from imagic.menagerie.training.shards import Group, ShardStore
-from imagic.menagerie.training.world import VIEWS, draw, tile, trio
+from imagic.menagerie.training.world import CHUNK, VIEWS, draw, stranger, tile, trio
 
 TEMPERATURE = 0.1
 IDENTITY_WEIGHT = 0.3
-CALIBRATION = 256  # trios
-CALIBRATION_SEED = 10**7  # above the seeds of any training run
+CALIBRATION = 1024  # individuals
+CALIBRATION_SEED = 1 << 39  # above the seeds of any training run
 
 
 TRIOS = Group("trios", lambda number: trio(number, held_out=None), VIEWS)
@@ -38,7 +38,7 @@ class JudgeTask:
     name = "judge"
 
     def __init__(self, store: ShardStore, device: torch.device | str = "cpu", calibration: int = CALIBRATION) -> None:
-        """calibration: the trios from which the threshold of the individuals is set at the end."""
+        """calibration: from how many individuals their threshold is set at the end."""
         self.store, self.device, self.calibration = store, device, calibration
         self.reader = Reader()
 
@@ -84,13 +84,23 @@ def triplets_right(embedding: Tensor) -> Tensor:
     return ((first * second).sum(1) > (first * third).sum(1)).float()
 
 
-def calibrate(judge: Judge, device: torch.device | str, trios: int = CALIBRATION) -> float:
-    """The cosine at which as many same individuals are missed as others are taken for them, over trios of the training
-    world that no run sees; the middle, where a range of cosines does."""
-    seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + trios)
-    embedding = judge.embed(draw([scene for seed in seeds for scene in trio(seed, held_out=None)], device))
-    first, second, third = embedding.view(trios, VIEWS, -1).unbind(1)
-    return equal_error((first * second).sum(1), (first * third).sum(1))
+def calibrate(judge: Judge, device: torch.device | str, individuals: int = CALIBRATION) -> float:
+    """The cosine at which as many individuals in another posture are missed as strangers of the same species and colour
+    are taken for them, over scenes of the training world that no run sees; the middle, where a range of cosines does.
+
+    Strangers, and not the trios' other individuals: those stand in the same place and may have nearly the same coat.
+    At the cosine that keeps nine in ten of them apart, one in ten pictures of the right individual is refused.
+    """
+    cosines = []
+    for first in range(0, individuals, CHUNK):
+        numbers = range(first, min(first + CHUNK, individuals))
+        trios = [trio(CALIBRATION_SEED + number, held_out=None) for number in numbers]
+        strangers = [stranger(own[0], number, held_out=None) for own, number in zip(trios, numbers, strict=True)]
+        views = [(own[0], own[1], other) for own, other in zip(trios, strangers, strict=True)]
+        embedding = judge.embed(draw([scene for each in views for scene in each], device))
+        one, two, other = embedding.view(len(numbers), VIEWS, -1).unbind(1)
+        cosines.append(torch.stack(((one * two).sum(1), (one * other).sum(1))))
+    return equal_error(*torch.cat(cosines, 1))
 
 
 def equal_error(same: Tensor, other: Tensor) -> float:

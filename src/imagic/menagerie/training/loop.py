@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from imagic.core.errors import OptionError, StateError
 from imagic.core.files import replacing
+from imagic.core.optimise import cooled
 from imagic.core.seeds import derive, generator
 from imagic.menagerie.training.optimiser import Optimiser
 
@@ -56,8 +57,7 @@ class Plan:
     def rate(self, step: int) -> float:
         """The learning rate of a step (0-based)."""
         rising = min(1.0, (step + 1) / max(self.warmup, 1))
-        falling = min(1.0, (self.steps - step) / max(self.cooldown * self.steps, 1))
-        return self.learning_rate * min(rising, falling)
+        return self.learning_rate * min(rising, cooled(step, self.steps, self.cooldown))
 
 
 class Task(Protocol):

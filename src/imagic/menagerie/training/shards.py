@@ -23,7 +23,8 @@ from imagic.menagerie.scenes import Scene
 
 SHARD = 1024  # groups of scenes, unless a store is given another size
 WINDOW = 24  # shards
-SHARDS_OF_A_SEED = 1 << 14  # each seed has scenes of its own, so that a run on another's weights sees new ones
+SEEDS = 10**4  # of runs; each has scenes of its own, so that a run on another's weights sees new ones
+SHARDS_OF_A_SEED = 1 << 14
 
 
 @dataclass(frozen=True)

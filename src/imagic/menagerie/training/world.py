@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from imagic.menagerie.facts import facts
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
@@ -17,6 +18,8 @@ from imagic.menagerie.variants import other_individual, other_posture
 
 CHUNK = 64  # pictures drawn at once
 PROBES = 16  # scenes that stand for the world
+STRANGERS = 3 << 38  # above the seeds of all other scenes
+STRANGERS_EACH = 10**4  # seeds to search for one stranger
 VIEWS = 3  # a scene, its animal in another posture, and another animal in its place
 
 
@@ -25,6 +28,18 @@ def trio(seed: int, *, held_out: bool | None = False) -> list[Scene]:
     scene = sample_scene(seed, held_out=held_out)
     rng = np.random.default_rng((seed, 1, 2 if held_out is None else int(held_out)))
     return [scene, other_posture(scene, rng), other_individual(scene, rng)]
+
+
+def stranger(scene: Scene, number: int, *, held_out: bool | None = False) -> Scene:
+    """A random scene with animals of the same species and colour; another one for each number."""
+    wanted = facts(scene)
+    first = STRANGERS + STRANGERS_EACH * number
+    found = (sample_scene(seed, held_out=held_out) for seed in range(first, first + STRANGERS_EACH))
+    return next(
+        candidate
+        for candidate in found
+        if all(facts(candidate)[name] == wanted[name] for name in ("species", "colour"))
+    )
 
 
 def scenes_of(first: int, count: int, *, held_out: bool = False) -> list[Scene]:
