@@ -89,7 +89,7 @@ def test_to_casts_floats_and_keeps_integers() -> None:
 
 def test_guidance_is_set_for_all_rows_and_nothing_else_changes() -> None:
     bundle = Conditioning({"sequence": torch.randn(2, 3, 4), GUIDANCE: torch.ones(2)}, frozenset({"sequence"}))
-    guided = bundle.guided(3.5)
+    guided = bundle.guided(torch.full((2,), 3.5))
     assert torch.equal(guided.tensors[GUIDANCE], torch.full((2,), 3.5))
     assert guided.tensors["sequence"] is bundle.tensors["sequence"]
     assert guided.learnable == bundle.learnable

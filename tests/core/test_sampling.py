@@ -169,6 +169,15 @@ def test_guidance_extrapolates_from_null_to_text() -> None:
         predict_guided(denoiser, z, 500, TEXT, None, 7.5)
 
 
+def test_each_row_has_its_own_guidance() -> None:
+    denoiser, z = Gaussian(vp_levels(), Prediction.EPS), start()
+    both = predict_guided(denoiser, z, 500, TEXT, NULL, [1.0, 7.5])
+    assert torch.equal(both[:1], predict_guided(denoiser, z[:1], 500, TEXT, NULL, 1.0))
+    assert torch.equal(both[1:], predict_guided(denoiser, z[1:], 500, TEXT, NULL, 7.5))
+    with pytest.raises(RuntimeError):
+        predict_guided(denoiser, z, 500, TEXT, NULL, [1.0, 2.0, 3.0])
+
+
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_a_model_that_takes_the_scale_runs_once_with_it(scale: float) -> None:
     class Distilled(Gaussian):

@@ -103,6 +103,16 @@ def test_an_edit_is_what_diffusers_renders(
     torch.testing.assert_close(ours.image, after, rtol=0, atol=2e-4)
 
 
+def test_guidance_may_rise_with_eta(eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest) -> None:
+    state = fit(eps_backbone, request_to_sit)
+    rising = edit(eps_backbone, state, (11,), etas=(0.0, 0.5, 1.0, 1.5), guidance_scale=4.0, guidance_at_zero=1.0)
+    for eta, scale, result in zip((0.0, 0.5, 1.0, 1.5), (1.0, 2.5, 4.0, 4.0), rising.chosen, strict=True):
+        (alone,) = edit(eps_backbone, state, (11,), eta=eta, guidance_scale=scale).chosen
+        torch.testing.assert_close(result.image, alone.image, rtol=0, atol=1e-5)
+    (other,) = edit(eps_backbone, state, (11,), eta=0.5, guidance_scale=4.0).chosen
+    assert (other.image - rising.chosen[1].image).abs().max() > 1e-3
+
+
 def test_the_end_points_are_exact(eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest) -> None:
     state = fit(eps_backbone, request_to_sit)
     fitted = Fitted.unpack(eps_backbone, state, "")

@@ -88,9 +88,9 @@ class Conditioning:
         """The learnable tensors by name."""
         return {name: self.tensors[name] for name in sorted(self.learnable)}
 
-    def guided(self, scale: float) -> Conditioning:
-        """The bundle of a model that takes the guidance scale as an input, at that scale."""
-        return self._map({**self.tensors, GUIDANCE: torch.full_like(self.tensors[GUIDANCE], scale)})
+    def guided(self, scale: Tensor) -> Conditioning:
+        """The bundle of a model that takes the guidance scale as an input, at that scale of each row, (B,)."""
+        return self._map({**self.tensors, GUIDANCE: scale.to(self.tensors[GUIDANCE])})
 
     def expand(self, size: int) -> Conditioning:
         """A bundle of one row seen as `size` rows (no copy); a bundle of `size` rows as it is."""

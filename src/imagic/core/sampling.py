@@ -43,26 +43,29 @@ def predict_guided(
     timestep: Tensor | float,
     conditioning: Conditioning,
     null: Conditioning | None,
-    guidance_scale: float,
+    guidance_scale: float | Sequence[float],
 ) -> Tensor:
     """The network output under classifier-free guidance: null + w (conditional - null) (Ho & Salimans 2022).
 
-    z: (B, C, h, w); timestep: one of the model's own for all rows, or (B,); conditionings of B rows or one row. Both
-    halves run in one call; w = 1 runs the conditional half alone and needs no `null`. A model that takes the scale as
-    an input needs none either. Gradients flow.
+    z: (B, C, h, w); timestep: one of the model's own for all rows, or (B,); conditionings of B rows or one row;
+    guidance_scale: w, for all rows or of each. Both halves run in one call; where w = 1 for all, the conditional half
+    runs alone and needs no `null`. A model that takes the scale as an input needs none either. Gradients flow.
     """
     rows = len(z)
     timesteps = torch.as_tensor(timestep).expand(rows)
     conditioning = conditioning.expand(rows)
+    scale = torch.as_tensor(guidance_scale, dtype=torch.float32, device=z.device).expand(rows)
     if GUIDANCE in conditioning.tensors:
-        conditioning, guidance_scale = conditioning.guided(guidance_scale), 1.0
-    if guidance_scale == 1:
+        conditioning, scale = conditioning.guided(scale), torch.ones_like(scale)
+    if bool((scale == 1).all()):
         return denoiser.predict(z, timesteps, conditioning)
     if null is None:
         raise ValueError("a guidance scale other than 1 needs the null conditioning")
     both = Conditioning.cat([null.expand(rows), conditioning])
     unconditional, conditional = denoiser.predict(torch.cat([z, z]), timesteps.repeat(2), both).chunk(2)
-    return unconditional + guidance_scale * (conditional - unconditional)
+    scale = scale.to(z.dtype).view(-1, *[1] * (z.dim() - 1))
+    guided: Tensor = unconditional + scale * (conditional - unconditional)
+    return torch.where(scale == 1, conditional, guided)  # as a row alone, to the bit
 
 
 def ddim_noise_std(schedule: NoiseLevels, step: int, ddim_noise: float) -> float:
@@ -82,7 +85,7 @@ def sample(
     schedule: NoiseLevels,
     conditioning: Conditioning,
     null: Conditioning | None = None,
-    guidance_scale: float = 1.0,
+    guidance_scale: float | Sequence[float] = 1.0,
     sampler: Sampler | str = Sampler.DDIM,
     *,
     ddim_noise: float = 0.0,
@@ -92,7 +95,7 @@ def sample(
     """Denoise z from the first (noisiest) level of `schedule` to the last; yields after each step, returns the latents.
 
     z: (B, C, h, w) at the first level; a schedule of one level returns it. conditioning, null: one row for all, or B
-    rows; the result does not depend on how rows are batched. ddim_noise in [0, 1] with one generator per row makes DDIM
+    rows; guidance_scale: for all rows or of each; the result does not depend on how rows are batched. ddim_noise in [0, 1] with one generator per row makes DDIM
     stochastic. Raises OptionError for an unknown sampler, or for ddim_noise with a sampler that has none.
     """
     if sampler not in list(Sampler):

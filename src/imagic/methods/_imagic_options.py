@@ -115,6 +115,12 @@ class EditOptions:
     etas: tuple[float, ...] = option((), "Several strengths, each rendered for each seed; instead of eta.")
     num_steps: int = option(30, "Sampling steps.", minimum=1, maximum=1000)
     guidance_scale: float = option(3.0, "Classifier-free guidance; 1 is none.", minimum=0.0, maximum=50.0)
+    guidance_at_zero: float | None = option(
+        None,
+        "Guidance at eta 0, from where it changes evenly to guidance_scale at eta 1; absent: guidance_scale throughout.",
+        minimum=0.0,
+        maximum=50.0,
+    )
     sampler: str = option("ddim", "Sampler of the results.", choices=("ddim", "dpmpp_2m"))
     target_text: str = option("", "Another target; needs a state that was fitted with a source text.")
     mixing: str = option(
@@ -174,3 +180,9 @@ class EditOptions:
         if self.eta is not None and self.etas:
             raise OptionError("Give either eta or etas, not both.")
         check_strengths("etas", self.etas, 2)
+
+    def guidance(self, eta: float) -> float:
+        """The guidance scale at a strength."""
+        if self.guidance_at_zero is None:
+            return self.guidance_scale
+        return self.guidance_at_zero + (self.guidance_scale - self.guidance_at_zero) * min(eta, 1.0)

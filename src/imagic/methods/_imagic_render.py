@@ -166,7 +166,7 @@ def render(
                 schedule,
                 fitted.mixed([shot.eta for shot in rows], options),
                 fitted.null,
-                options.guidance_scale,
+                [options.guidance(shot.eta) for shot in rows],
                 sampler,
                 stage=stage,
             )
