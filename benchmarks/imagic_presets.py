@@ -21,17 +21,18 @@ from imagic.core import registry
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "embedding-100": ({"embedding_steps": 100}, {}),
-    "embedding-100-pairs-4": ({"embedding_steps": 100, "embedding_pairs": 4}, {}),
+    "embedding-2e-2": ({"embedding_lr": 2e-2}, {}),
+    "embedding-200-1e-2": ({"embedding_steps": 200, "embedding_lr": 1e-2}, {}),
     "network-50": ({"network_steps": 50}, {}),
-    "network-50-twice-lr": ({"network_steps": 50, "network_lr": 1.4e-5}, {}),
     "network-200": ({"network_steps": 200}, {}),
     "network-2e-5": ({"network_lr": 2e-5}, {}),
-    "pairs-4-2e-5": ({"embedding_pairs": 4, "network_pairs": 4, "network_lr": 2e-5}, {}),
+    "network-8-pairs-7e-6-even": ({"network_pairs": 8, "network_lr": 7e-6, "cooldown": 0.0}, {}),
     "lora": ({"tuning": "lora"}, {}),
-    "guidance-2": ({}, {"guidance_scale": 2.0}),
     "guidance-5": ({}, {"guidance_scale": 5.0}),
+    "guidance-3-throughout": ({}, {"guidance_at_zero": 3.0}),
     "closeness-0.3": ({}, {"closeness_weight": 0.3}),
     "closeness-0.4": ({}, {"closeness_weight": 0.4}),
+    "agreement-16": ({}, {"agreement_pairs": 16}),
 }
 
 

@@ -230,7 +230,9 @@ def test_guidance_is_an_input_of_a_distilled_model_alone(family: Family) -> None
         z, timestep = seeds.initial_noise(family.shape, [3]), torch.tensor([500.0])
         expected = family.raw(pipeline, z, timestep, [TEXT], guidance=3.5)
         with torch.no_grad():
-            assert torch.allclose(backbone.predict(z, timestep, text[:1].guided(torch.tensor([3.5]))), expected, atol=1e-6)
+            assert torch.allclose(
+                backbone.predict(z, timestep, text[:1].guided(torch.tensor([3.5]))), expected, atol=1e-6
+            )
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])

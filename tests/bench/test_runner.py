@@ -47,7 +47,9 @@ def test_a_row_says_all_that_was_measured(tmp_path):
         "read_truth": "brown", "read_roundtrip": "black", "read_result": "brown",
     }  # fmt: skip
     assert row["ceiling"]["success"] is True
-    assert row["delivered"] == dict.fromkeys(("success", "asked", "kept", "individual"), True) | {"likeness": pytest.approx(1.0, abs=0.01)}
+    assert row["delivered"] == dict.fromkeys(("success", "asked", "kept", "individual"), True) | {
+        "likeness": pytest.approx(1.0, abs=0.01)
+    }
     assert row["seconds"]["fit"] >= 0
     assert row["seconds"]["edit"] >= 0
     assert row["peak_memory"]["mib"] > 10

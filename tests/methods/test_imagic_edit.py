@@ -68,7 +68,7 @@ def test_an_edit_is_what_diffusers_renders(
 ) -> None:
     backbone = make_backbone(prediction_type="v_prediction")
     state = fit(backbone, request_to_sit, tuning=tuning)
-    (ours,) = edit(backbone, state, (11,), eta=0.6, guidance_scale=2.5, sampler=sampler).chosen
+    (ours,) = edit(backbone, state, (11,), eta=0.6, guidance_scale=3.5, sampler=sampler).chosen
 
     pipeline = make_pipeline(prediction_type="v_prediction")
     pipeline.set_progress_bar_config(disable=True)
@@ -88,7 +88,7 @@ def test_an_edit_is_what_diffusers_renders(
         z = pipeline(
             prompt_embeds=text,
             negative_prompt_embeds=null,
-            guidance_scale=2.5,
+            guidance_scale=2.5,  # 1 at eta 0, 3.5 at eta 1
             **grid,
             generator=torch.Generator().manual_seed(11),
             output_type="latent",
@@ -107,9 +107,9 @@ def test_guidance_may_rise_with_eta(eps_backbone: StableDiffusionBackbone, reque
     state = fit(eps_backbone, request_to_sit)
     rising = edit(eps_backbone, state, (11,), etas=(0.0, 0.5, 1.0, 1.5), guidance_scale=4.0, guidance_at_zero=1.0)
     for eta, scale, result in zip((0.0, 0.5, 1.0, 1.5), (1.0, 2.5, 4.0, 4.0), rising.chosen, strict=True):
-        (alone,) = edit(eps_backbone, state, (11,), eta=eta, guidance_scale=scale).chosen
+        (alone,) = edit(eps_backbone, state, (11,), eta=eta, guidance_scale=scale, guidance_at_zero=scale).chosen
         torch.testing.assert_close(result.image, alone.image, rtol=0, atol=1e-5)
-    (other,) = edit(eps_backbone, state, (11,), eta=0.5, guidance_scale=4.0).chosen
+    (other,) = edit(eps_backbone, state, (11,), eta=0.5, guidance_scale=4.0, guidance_at_zero=4.0).chosen
     assert (other.image - rising.chosen[1].image).abs().max() > 1e-3
 
 

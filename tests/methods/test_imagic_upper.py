@@ -35,6 +35,7 @@ FIT: dict[str, Any] = {
     "network_pairs": 2,
     "network_lr": 1e-6,
     "measured_pairs": 2,
+    "cooldown": 0.0,
     "upper_steps": 3,
 }
 

@@ -95,8 +95,9 @@ def sample(
     """Denoise z from the first (noisiest) level of `schedule` to the last; yields after each step, returns the latents.
 
     z: (B, C, h, w) at the first level; a schedule of one level returns it. conditioning, null: one row for all, or B
-    rows; guidance_scale: for all rows or of each; the result does not depend on how rows are batched. ddim_noise in [0, 1] with one generator per row makes DDIM
-    stochastic. Raises OptionError for an unknown sampler, or for ddim_noise with a sampler that has none.
+    rows; guidance_scale: for all rows or of each; the result does not depend on how rows are batched. ddim_noise in
+    [0, 1] with one generator per row makes DDIM stochastic.
+    Raises OptionError for an unknown sampler, or for ddim_noise with a sampler that has none.
     """
     if sampler not in list(Sampler):
         raise OptionError(f"Unknown sampler '{sampler}'; choose one of {', '.join(Sampler)}.")

@@ -22,10 +22,10 @@ class EmbeddingOptions:
     """How a text's embedding is fitted to one image (stage A)."""
 
     embedding_steps: int = option(
-        200, "Stage A: Adam steps on the text embedding; few keep it near the target.", minimum=0, maximum=100_000
+        60, "Stage A: Adam steps on the text embedding; few keep it near the target.", minimum=0, maximum=100_000
     )
     embedding_lr: float = option(
-        1e-2, "Stage A: learning rate for an embedding of RMS 1 (that of SD 1).", minimum=0.0, maximum=1.0
+        5e-2, "Stage A: learning rate for an embedding of RMS 1 (that of SD 1).", minimum=0.0, maximum=1.0
     )
     embedding_pairs: int = option(8, "Stage A: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
 
@@ -38,9 +38,9 @@ class NetworkOptions:
         100, "Tuning the network: Adam steps; 0 leaves it as it is.", minimum=0, maximum=100_000
     )
     network_lr: float = option(
-        7e-6, "Full tuning: learning rate for a network of the size of SD 1's.", minimum=0.0, maximum=1.0
+        4e-5, "Full tuning: learning rate for a network of the size of SD 1's.", minimum=0.0, maximum=1.0
     )
-    network_pairs: int = option(8, "Tuning the network: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
+    network_pairs: int = option(4, "Tuning the network: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
     tuning: str = option("full", "Tune the network's weights themselves, or a LoRA.", choices=("full", "lora"))
     lora_lr: float = option(4e-4, "LoRA: learning rate, the same for any model.", minimum=0.0, maximum=1.0)
     rank: int = option(16, "LoRA: rank.", minimum=1, maximum=1024)
@@ -49,7 +49,7 @@ class NetworkOptions:
         (), "Tune only weights whose names contain one of these; empty for all (LoRA: the attention)."
     )
     cooldown: float = option(
-        0.0,
+        1.0,
         "Share of a stage's steps, the last ones, in which its learning rate falls to zero.",
         minimum=0.0,
         maximum=1.0,
@@ -84,7 +84,7 @@ class FitOptions(NetworkOptions, EmbeddingOptions):
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # The paper's learning rate times steps, in a fifth (A) and a fifteenth (B) of the updates, eight pairs in each.
+        # Few updates of several pairs each, at rates that fall to zero from far above the paper's, see docs/LOG.md.
         "fast": MappingProxyType({}),
         "paper": MappingProxyType(
             {
@@ -94,6 +94,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "network_steps": 1500,
                 "network_lr": 5e-7,
                 "network_pairs": 1,
+                "cooldown": 0.0,
                 "upper_steps": 1500,
                 "measure_every": 100,
             }
@@ -115,9 +116,9 @@ class EditOptions:
     etas: tuple[float, ...] = option((), "Several strengths, each rendered for each seed; instead of eta.")
     num_steps: int = option(30, "Sampling steps.", minimum=1, maximum=1000)
     guidance_scale: float = option(3.0, "Classifier-free guidance; 1 is none.", minimum=0.0, maximum=50.0)
-    guidance_at_zero: float | None = option(
-        None,
-        "Guidance at eta 0, from where it changes evenly to guidance_scale at eta 1; absent: guidance_scale throughout.",
+    guidance_at_zero: float = option(
+        1.0,
+        "Guidance at eta 0, changing evenly to guidance_scale at eta 1: guidance costs closeness to the input.",
         minimum=0.0,
         maximum=50.0,
     )
@@ -183,6 +184,4 @@ class EditOptions:
 
     def guidance(self, eta: float) -> float:
         """The guidance scale at a strength."""
-        if self.guidance_at_zero is None:
-            return self.guidance_scale
         return self.guidance_at_zero + (self.guidance_scale - self.guidance_at_zero) * min(eta, 1.0)

@@ -32,9 +32,12 @@ class UniTuneFit(NetworkOptions):
     network_lr: float = option(
         2.26e-5, "Full tuning: learning rate for a network of the size of SD 1's.", minimum=0.0, maximum=1.0
     )
-    network_pairs: int = option(4, "Tuning the network: stratified (t, noise) pairs per step.", minimum=1, maximum=1024)
     parts: tuple[str, ...] = option(
         ("attn2",), "Tune only weights whose names contain one of these (attn2: a UNet's cross-attention); empty: all."
+    )
+
+    cooldown: float = option(
+        0.0, "Share of the steps, the last ones, in which the learning rate falls to zero.", minimum=0.0, maximum=1.0
     )
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ from imagic.menagerie.scenes import Animal, Coat, Scene, Thing
 UNSAID = "unsaid"  # the name of encoder and reader among the trained networks; not exported
 PLACES = 8  # of the embedding, its last ones
 SHARE = 0.8  # of the captions that have something added
-LEAST_STRENGTH = 0.25
+LEAST_STRENGTH = 0.1
 BLUR = 0.1  # how much the places' own strengths differ
 GRID = 4  # cells each way in which features are read
 KINDS = ("tree", "fence", "ball")
@@ -82,7 +82,8 @@ class Unsaid(nn.Module):
 def tell(scenes: Sequence[Scene], named: Sequence[Collection[str]], rng: np.random.Generator) -> Told:
     """What captions leave unsaid of their scenes, and how strongly most of them are told it. named: the facts that each
     caption names."""
-    strengths = np.where(rng.random(len(scenes)) < SHARE, rng.uniform(LEAST_STRENGTH, 1, len(scenes)), 0.0)
+    strengths = LEAST_STRENGTH ** rng.random(len(scenes))  # evenly spread in their logarithm
+    strengths = np.where(rng.random(len(scenes)) < SHARE, strengths, 0.0)
     numbers = [unsaid(*each) for each in zip(scenes, named, strict=True)]
     noise = rng.standard_normal((len(scenes), PLACES, 1))
     return Told(*(torch.tensor(values, dtype=torch.float32) for values in (numbers, strengths, noise)))
