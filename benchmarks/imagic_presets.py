@@ -30,8 +30,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": ({"tuning": "lora"}, {}),
     "guidance-5": ({}, {"guidance_scale": 5.0}),
     "guidance-3-throughout": ({}, {"guidance_at_zero": 3.0}),
+    "closeness-0.1": ({}, {"closeness_weight": 0.1}),
     "closeness-0.3": ({}, {"closeness_weight": 0.3}),
-    "closeness-0.4": ({}, {"closeness_weight": 0.4}),
+    "closeness-0.5": ({}, {"closeness_weight": 0.5}),
     "agreement-16": ({}, {"agreement_pairs": 16}),
 }
 

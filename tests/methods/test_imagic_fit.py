@@ -66,7 +66,7 @@ class PlainImagic:
         return F.mse_loss(self.unet(noisy, pairs.index, e.expand(len(pairs), -1, -1)).sample, target)
 
     def minimise(
-        self, parameters: list[Tensor], lr: float, e: Tensor, batches: list[Pairs], falling: bool
+        self, parameters: list[Tensor], lr: float, e: Tensor, batches: list[Pairs], falling: bool = False
     ) -> list[float]:
         adam = torch.optim.Adam(parameters, lr=lr)
         losses = []

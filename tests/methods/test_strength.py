@@ -37,7 +37,7 @@ def test_a_jump_and_then_creeping_agreement_gives_the_jump() -> None:
     etas = [0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
     agreement = [-39, -39, -34, -15, -1, 3, 3, 3.5, 4.4]
     distance = [0.2, 0.2, 0.22, 0.3, 0.38, 0.4, 0.62, 0.66, 0.7]
-    choice = choose_eta(etas, agreement, distance)
+    choice = choose_eta(etas, agreement, distance, 0.5)
     assert (choice.eta, choice.knee, choice.warnings) == (0.7, 5, ())
 
 
@@ -45,32 +45,32 @@ def test_what_has_not_come_half_way_to_the_text_is_no_edit() -> None:
     """The picture drifts before the text is met: closeness alone would keep the input."""
     agreement = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 100]
     distance = [0, 0.5, 0.7, 0.8, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 1]
-    assert choose_eta(GRID, agreement, distance).eta == 1
+    assert choose_eta(GRID, agreement, distance, 0.5).eta == 1
     assert choose_eta(GRID, agreement, distance, 0.9).eta == 1
 
 
 def test_at_equal_utility_the_smaller_eta() -> None:
-    assert choose_eta([0, 0.5, 1], [0, 5, 10], [0, 0.5, 1]).eta == 0.5
+    assert choose_eta([0, 0.5, 1], [0, 5, 10], [0, 0.5, 1], 0.5).eta == 0.5
 
 
 def test_where_eta_1_has_drifted_the_best_of_the_sweep_is_the_far_end() -> None:
     """Agreement -10 -> 10 -> -10: relative to its peak the knee lies before it, where the picture is nearer."""
     agreement = [-10, -9, -6, 0, 8, 10, 5, 0, -5, -9, -10]
     distance = [0.1, 0.1, 0.15, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9, 1, 1.1]
-    choice = choose_eta(GRID, agreement, distance)
+    choice = choose_eta(GRID, agreement, distance, 0.5)
     assert (choice.eta, choice.warnings) == (0.4, ())
 
 
 @pytest.mark.parametrize("agreement", [[5.0] * 11, [-0.1 * x for x in range(11)], [0.01 * x for x in range(11)]])
 def test_an_agreement_that_does_not_rise_chooses_nothing(agreement: list[float]) -> None:
-    choice = choose_eta(GRID, agreement, [0.1 * x for x in range(11)])
+    choice = choose_eta(GRID, agreement, [0.1 * x for x in range(11)], 0.5)
     assert (choice.eta, choice.knee, choice.utility) == (FALLBACK_ETA, None, ())
     assert "does not rise" in choice.warnings[0]
 
 
 def test_a_distance_that_does_not_grow_leaves_the_choice_to_the_agreement() -> None:
     agreement = [0, 1, 2, 3, 4, 9, 12, 11, 10, 10, 10]
-    assert choose_eta(GRID, agreement, [0.4] * 11).eta == 0.6
+    assert choose_eta(GRID, agreement, [0.4] * 11, 0.5).eta == 0.6
 
 
 def test_neighbours_fill_the_gaps_around_the_knee() -> None:

@@ -54,7 +54,7 @@ def predict_guided(
     rows = len(z)
     timesteps = torch.as_tensor(timestep).expand(rows)
     conditioning = conditioning.expand(rows)
-    scale = torch.as_tensor(guidance_scale, dtype=torch.float32, device=z.device).expand(rows)
+    scale = torch.as_tensor(guidance_scale, dtype=torch.float64).expand(rows)  # on the CPU, where reading it is free
     if GUIDANCE in conditioning.tensors:
         conditioning, scale = conditioning.guided(scale), torch.ones_like(scale)
     if bool((scale == 1).all()):
@@ -63,7 +63,7 @@ def predict_guided(
         raise ValueError("a guidance scale other than 1 needs the null conditioning")
     both = Conditioning.cat([null.expand(rows), conditioning])
     unconditional, conditional = denoiser.predict(torch.cat([z, z]), timesteps.repeat(2), both).chunk(2)
-    scale = scale.to(z.dtype).view(-1, *[1] * (z.dim() - 1))
+    scale = scale.to(z).view(-1, *[1] * (z.dim() - 1))
     guided: Tensor = unconditional + scale * (conditional - unconditional)
     return torch.where(scale == 1, conditional, guided)  # as a row alone, to the bit
 

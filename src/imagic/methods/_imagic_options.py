@@ -170,7 +170,7 @@ class EditOptions:
         BUNDLED, "That CLIP: 'menagerie', the one that ships, or a folder of transformers' CLIPModel."
     )
     closeness_weight: float = option(
-        0.5,
+        0.2,
         "Automatic eta: weight of closeness to the input against agreement with the text.",
         minimum=0.0,
         maximum=1.0,

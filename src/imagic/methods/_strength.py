@@ -35,7 +35,7 @@ class Choice:
 
 
 def choose_eta(
-    etas: Sequence[float], agreement: Sequence[float], distance: Sequence[float], closeness_weight: float = 0.5
+    etas: Sequence[float], agreement: Sequence[float], distance: Sequence[float], closeness_weight: float
 ) -> Choice:
     """The strength with the best (1 - w) A + w C among those that have covered half of the way to the text.
 
