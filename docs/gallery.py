@@ -3,6 +3,7 @@ each method at its defaults, into docs/images/methods-GROUP.png. That takes many
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 import imagic
 from imagic.core import registry
 from imagic.menagerie.edits import sample_edit
-from imagic.menagerie.examples import SEEDS
+from imagic.menagerie.examples import SEEDS, example_png
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS, TILE, GAP, LABEL = 4, 192, 8, 14
@@ -21,15 +22,15 @@ COLUMNS, TILE, GAP, LABEL = 4, 192, 8, 14
 def pictures(group: str) -> Iterator[tuple[str, Image.Image]]:
     """The input, and what each method makes of it, with its name; without those that cannot work with this model."""
     edit = sample_edit(SEEDS[group], group, held_out=True)
-    path = ROOT / "examples" / f"{'dog' if group == 'posture' else group}.png"
+    picture = Image.open(io.BytesIO(example_png(group)))
     model = imagic.load_model("menagerie")
-    yield "input", Image.open(path)
+    yield "input", picture
     for name in registry.names(registry.Group.METHODS):
         texts = registry.method(name).texts
         text = edit.instruction if "instruction" in texts else edit.target_text
         source_text = edit.source_text if "source_text" in texts else ""
         try:
-            result = imagic.edit(path, text, source_text=source_text, method=name, model=model)
+            result = imagic.edit(picture, text, source_text=source_text, method=name, model=model)
         except imagic.ImagicError as error:
             sys.stderr.write(f"{name} is left out: {error}\n")
         else:

@@ -119,6 +119,8 @@ def test_the_parameters_line() -> None:
         "Steps: 50, Sampler: ddim, CFG scale: 7.5, Seed: 5, Size: 40x30, Model hash: 0123456789, Model: menagerie, "
         "Method: imagic, Strength: 0.7, Version: imagic 0.1.0"
     )
+    rising = record(edit_options={"guidance_scale": 3.0, "guidance_at_zero": 1.0}).parameters()
+    assert "CFG scale: 3.0, CFG scale at strength 0: 1.0, Seed" in rising
     assert 'Model: "a,b"' in record(model="a,b", edit_options={}).parameters()
     assert "Steps" not in record(edit_options={}, target_text="").parameters()
 

@@ -132,6 +132,9 @@ def test_an_unknown_part_or_preset_is_refused(tmp_path: Path) -> None:
         next(train("ears", "smoke", tmp_path))
     with pytest.raises(OptionError, match="choose one of smoke, cpu, gpu"):
         next(train("vae", "slow", tmp_path))
+    for seed in (-1, 10_000):
+        with pytest.raises(OptionError, match="between 0 and 9999"):
+            next(train("vae", "smoke", tmp_path, seed=seed))
 
 
 def test_latents_need_an_autoencoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

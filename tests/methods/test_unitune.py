@@ -50,6 +50,11 @@ def test_without_tuning_it_is_sdedit(
     assert ours.strength == strength
 
 
+def test_the_schedule_is_the_ports_whatever_imagics_is() -> None:
+    usual = UniTuneFit()
+    assert (usual.network_steps, usual.network_pairs, usual.network_lr, usual.cooldown) == (100, 4, 2.26e-5, 0.0)
+
+
 @pytest.mark.parametrize("parts", [["attn2"], []])
 def test_the_network_is_tuned_as_in_a_plain_loop(
     make_pipeline: MakePipeline, request_to_sit: FitRequest, parts: list[str]

@@ -126,6 +126,7 @@ class Record(BaseModel):
             "Steps": self.edit_options.get("num_steps"),
             "Sampler": self.edit_options.get("sampler"),
             "CFG scale": self.edit_options.get("guidance_scale"),
+            "CFG scale at strength 0": self.edit_options.get("guidance_at_zero"),
             "Seed": self.seed,
             "Size": f"{self.width}x{self.height}",
             "Model hash": self.model_fingerprint[:10] or None,

@@ -4,7 +4,7 @@ The paper sets eta by hand and warns that absolute scores cannot pick it for one
 scale of the image's own ends. Along eta the agreement A runs from 0 (at eta 0) to 1 (at eta 1), the closeness C from 1
 to 0, and a slope without a knee keeps A + C = 1. The agreement jumps where the eye sees the edit and then creeps on
 while place and colours drift, so the point that lies farthest above that line is where the edit is made and little
-else is lost.
+else is lost. Where the edit is slight, that point comes before it: the weight of closeness says how far to go on.
 """
 
 from __future__ import annotations

@@ -35,7 +35,6 @@ class UniTuneFit(NetworkOptions):
     parts: tuple[str, ...] = option(
         ("attn2",), "Tune only weights whose names contain one of these (attn2: a UNet's cross-attention); empty: all."
     )
-
     cooldown: float = option(
         0.0, "Share of the steps, the last ones, in which the learning rate falls to zero.", minimum=0.0, maximum=1.0
     )

@@ -12,7 +12,6 @@ nothing of them was learned from 26,000 pictures.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -105,7 +104,8 @@ def unsaid(scene: Scene, named: Collection[str]) -> list[float]:
         if value != NONE
     ]
     animals = [_animal(animal) for animal in scene.animals]
-    numbers += [*itertools.chain(*animals), *[0.0] * ((2 - len(animals)) * len(animals[0]))]
+    numbers += animals[0]
+    numbers += animals[1] if len(animals) == 2 else [0.0] * len(animals[0])
     things = {thing.kind: thing for thing in scene.things}
     for kind in KINDS:
         numbers += _thing(things.get(kind) if kind not in named else None)
