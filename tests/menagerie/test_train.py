@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from imagic.core.types import Ability
 from imagic.menagerie import judge
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import FILE, load_judge
-from imagic.menagerie.train import PARTS, PRESETS, begin_with, train
+from imagic.menagerie.train import LEFT_BEHIND, PARTS, PRESETS, begin_with, train
 from imagic.menagerie.training import clip, diffusion, instruct, loop, vae
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
@@ -35,6 +36,7 @@ from imagic.menagerie.training.latents import encode, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Task
 from imagic.menagerie.training.pairs import PAIRS, pair
 from imagic.menagerie.training.pictures import picture_store
+from imagic.menagerie.training.settling import Settling
 from imagic.menagerie.training.vae import VaeTask, build_vae, round_trip
 from imagic.menagerie.training.world import draw, scenes_of
 from tests.menagerie import tiny
@@ -125,6 +127,40 @@ def test_a_run_begins_with_an_exported_model(small: None, tmp_path: Path) -> Non
             torch.testing.assert_close(value, exported[name].state_dict()[key], rtol=1e-3, atol=1e-6)
     with pytest.raises(ModelError, match="no weights of 'vae'"):
         begin_with(make("vae", 0), tmp_path / "export" / "unet")
+
+
+def test_what_an_exported_model_lacks_is_learned_first(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(steps=1, batch=2, learning_rate=1e-3)
+    list(loop.train(make("diffusion", 0), plan, tmp_path / "first"))
+    (tmp_path / "second" / "vae").mkdir(parents=True)
+    make("diffusion", 0).vae.save_pretrained(tmp_path / "second" / "vae" / "export")
+    smoke = replace(PRESETS["smoke"], plans={"diffusion": plan}, settling=replace(plan, steps=2), shard=4)
+    monkeypatch.setitem(PRESETS, "smoke", smoke)
+    start = tmp_path / "first" / "export"
+    reports = list(train("diffusion", "smoke", tmp_path / "second", start=start, seed=1))
+    assert [(report.step, report.steps) for report in reports] == [(1, 2), (2, 2), (1, 1)]
+    settled = load_file(tmp_path / "second" / "diffusion" / "settling" / CHECKPOINT)
+    assert {name.split("/")[1] for name in settled if name.startswith("network/")} == set(LEFT_BEHIND)
+    final = load_file(tmp_path / "second" / "diffusion" / CHECKPOINT)
+    exported = load_file(start / "unet" / "diffusion_pytorch_model.safetensors")
+    moved = [float((final[f"network/unet/{name}"] - before.float()).abs().max()) for name, before in exported.items()]
+    assert 0 < max(moved) < 5e-3  # by the one step of the run itself, and half precision
+    again = list(train("diffusion", "smoke", tmp_path / "second", start=start, seed=1))
+    assert again == []
+
+
+def test_a_held_network_stays_bit_for_bit(small: None, tmp_path: Path) -> None:
+    task = make("diffusion", 0)
+    before = {name: copy.deepcopy(network.state_dict()) for name, network in task.networks().items()}
+    settling = Settling(task, LEFT_BEHIND)
+    list(loop.train(settling, Plan(steps=2, batch=2, learning_rate=1e-3), tmp_path))
+    for name, network in task.networks().items():
+        same = [torch.equal(value, before[name][key]) for key, value in network.state_dict().items()]
+        assert all(same) == (name not in LEFT_BEHIND)
+        assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not (tmp_path / "export").exists()
 
 
 def test_an_unknown_part_or_preset_is_refused(tmp_path: Path) -> None:

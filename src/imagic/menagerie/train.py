@@ -26,10 +26,11 @@ from imagic.menagerie.training.instruct import InstructTask
 from imagic.menagerie.training.judging import CALIBRATION, TRIOS, JudgeTask
 from imagic.menagerie.training.labels import READER
 from imagic.menagerie.training.latents import RICH, latent_store
-from imagic.menagerie.training.loop import Plan, Report, Task
+from imagic.menagerie.training.loop import CHECKPOINT, Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
 from imagic.menagerie.training.pairs import PAIRS
 from imagic.menagerie.training.pictures import picture_store
+from imagic.menagerie.training.settling import Settling
 from imagic.menagerie.training.shards import SEEDS, SHARD
 from imagic.menagerie.training.unsaid import UNSAID
 from imagic.menagerie.training.vae import VaeTask
@@ -37,19 +38,21 @@ from imagic.menagerie.training.vae import VaeTask
 PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
 LEFT_BEHIND = (READER, UNSAID)  # networks that help in training and are not exported
+SETTLING = Plan(steps=300, batch=64, learning_rate=3e-3, warmup=20, cooldown=0.4, ema=0.99)
 
 
 @dataclass(frozen=True)
 class Preset:
     """plans: how each part is trained. reuse: how often a scene is used by the diffusion model and by the editor,
     judge_reuse: by the judge and by CLIP. shard: scenes drawn at once; calibration: individuals that set the judge's
-    threshold."""
+    threshold. settling: the first steps of a run on an exported model, see `Settling`."""
 
     plans: Mapping[str, Plan]
     reuse: int
     judge_reuse: int
     shard: int = SHARD
     calibration: int = CALIBRATION
+    settling: Plan = SETTLING
 
 
 PRESETS = {
@@ -67,6 +70,7 @@ PRESETS = {
         judge_reuse=4,
         shard=288,
         calibration=48,
+        settling=Plan(steps=4, batch=12, learning_rate=2e-3, warmup=2, ema=0.8),
     ),
     # Hours of two CPU cores: what ships.
     "cpu": Preset(
@@ -112,7 +116,7 @@ def train(
     The other parts use the autoencoder of `out`/vae, and the editor the whole model of `out`/diffusion, or what ships
     if there is none.
     steps: another number of steps than the preset's; prolongs a run too. start: an exported model whose weights a new
-    run begins with, in place of random ones.
+    run begins with, in place of random ones; what is not exported is learned first, see `Settling`.
     Raises OptionError for an unknown part or preset or a seed without scenes, ModelError when there is no autoencoder
     yet, or when `start` does not fit.
     """
@@ -127,8 +131,12 @@ def train(
     plan = plan if steps is None else replace(plan, steps=steps)
     torch.manual_seed(seed)  # the initial weights
     task = _task(part, chosen, out, seed, device)
-    if start is not None:
+    if start is not None and not (out / part / CHECKPOINT).is_file():
         begin_with(task, start)
+        missing = set(LEFT_BEHIND) & set(task.networks())
+        if missing:
+            settling = replace(chosen.settling, seed=seed)
+            yield from run(Settling(task, missing, device), settling, out / part / "settling", device)
     yield from run(task, plan, out / part, device)
 
 
