@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ TEXT_LENGTH = 12
 
 MakePipeline = Callable[..., StableDiffusionPipeline]
 MakeBackbone = Callable[..., StableDiffusionBackbone]
+
+
+def pytest_configure() -> None:
+    """Workers of pytest-xdist, and the processes that their tests start, share the processors."""
+    if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        threads = max(1, (os.cpu_count() or 1) // int(workers))
+        torch.set_num_threads(threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 @pytest.fixture(autouse=True, scope="session")
