@@ -99,6 +99,7 @@ def test_wheel_holds_the_package_with_its_model_and_nothing_else(wheel: Path) ->
     assert not {ending for ending in endings if not any(name.endswith("/" + ending) for name in weights)}
     assert sum(name.endswith(".safetensors") for name in weights) >= 3
     assert not {name for name in package if name.endswith((".bin", ".ckpt", ".pt", ".pkl"))}
+    assert not {name for name in weights if "/training/" in name}  # it only serves to train the model on
     by_part = dict.fromkeys(MOST_BYTES, 0)
     for name, size in weights.items():
         if part := next((part for part in MOST_BYTES if name.startswith(f"{WEIGHTS}{part}/")), ""):

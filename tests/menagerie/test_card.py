@@ -73,6 +73,13 @@ def test_sizes_are_those_of_the_files(weights: Path) -> None:
     assert "notes.txt" not in content
 
 
+def test_what_only_trains_the_model_on_does_not_count(weights: Path) -> None:
+    helper = weights / "model" / "training" / "unsaid.safetensors"
+    helper.parent.mkdir()
+    helper.write_bytes(b"x" * 10**6)
+    assert "| all weights | 3.25 |" in written(weights)
+
+
 def test_the_training_is_told_as_far_as_it_is_known(weights: Path) -> None:
     content = written(weights, (), RUNS)
     assert "| part | command | commit | seed | hardware | time | images seen |" in content

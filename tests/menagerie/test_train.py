@@ -25,7 +25,7 @@ from imagic.core.types import Ability
 from imagic.menagerie import judge
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import FILE, load_judge
-from imagic.menagerie.train import LEFT_BEHIND, PARTS, PRESETS, begin_with, train
+from imagic.menagerie.train import HELPERS, PARTS, PRESETS, begin_with, train
 from imagic.menagerie.training import clip, diffusion, instruct, loop, vae
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
@@ -118,11 +118,11 @@ def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_train
 def test_a_run_begins_with_an_exported_model(small: None, tmp_path: Path) -> None:
     task = make("diffusion", 0)
     list(loop.train(task, Plan(steps=1, batch=3, learning_rate=1e-3), tmp_path))
+    assert {path.stem for path in (tmp_path / "export" / "training").iterdir()} == set(HELPERS)
     exported = tiny.averaged(task, tmp_path / CHECKPOINT)
     fresh = make("diffusion", 1)
-    begin_with(fresh, tmp_path / "export")
-    for name in ("unet", "text_encoder"):
-        network = fresh.networks()[name]
+    assert begin_with(fresh, tmp_path / "export") == []
+    for name, network in fresh.networks().items():
         for key, value in network.state_dict().items():
             torch.testing.assert_close(value, exported[name].state_dict()[key], rtol=1e-3, atol=1e-6)
     with pytest.raises(ModelError, match="no weights of 'vae'"):
@@ -139,10 +139,11 @@ def test_what_an_exported_model_lacks_is_learned_first(
     smoke = replace(PRESETS["smoke"], plans={"diffusion": plan}, settling=replace(plan, steps=2), shard=4)
     monkeypatch.setitem(PRESETS, "smoke", smoke)
     start = tmp_path / "first" / "export"
+    shutil.rmtree(start / "training")
     reports = list(train("diffusion", "smoke", tmp_path / "second", start=start, seed=1))
     assert [(report.step, report.steps) for report in reports] == [(1, 2), (2, 2), (1, 1)]
     settled = load_file(tmp_path / "second" / "diffusion" / "settling" / CHECKPOINT)
-    assert {name.split("/")[1] for name in settled if name.startswith("network/")} == set(LEFT_BEHIND)
+    assert {name.split("/")[1] for name in settled if name.startswith("network/")} == set(HELPERS)
     final = load_file(tmp_path / "second" / "diffusion" / CHECKPOINT)
     exported = load_file(start / "unet" / "diffusion_pytorch_model.safetensors")
     moved = [float((final[f"network/unet/{name}"] - before.float()).abs().max()) for name, before in exported.items()]
@@ -154,11 +155,11 @@ def test_what_an_exported_model_lacks_is_learned_first(
 def test_a_held_network_stays_bit_for_bit(small: None, tmp_path: Path) -> None:
     task = make("diffusion", 0)
     before = {name: copy.deepcopy(network.state_dict()) for name, network in task.networks().items()}
-    settling = Settling(task, LEFT_BEHIND)
+    settling = Settling(task, HELPERS)
     list(loop.train(settling, Plan(steps=2, batch=2, learning_rate=1e-3), tmp_path))
     for name, network in task.networks().items():
         same = [torch.equal(value, before[name][key]) for key, value in network.state_dict().items()]
-        assert all(same) == (name not in LEFT_BEHIND)
+        assert all(same) == (name not in HELPERS)
         assert all(parameter.requires_grad for parameter in network.parameters())
     assert not (tmp_path / "export").exists()
 

@@ -21,6 +21,7 @@ from imagic.menagerie.facts import SPECIES
 from imagic.menagerie.render import IMAGE_SIZE
 from imagic.menagerie.retrieval import FINDS_PICTURE
 from imagic.menagerie.score import ALL, EACH, PSNR, READS, Score, best_guidance, table
+from imagic.menagerie.training import helpers
 
 FILE = "README.md"
 MEGABYTE = 10**6
@@ -52,7 +53,8 @@ def write_card(
 
     scored_by: the command that measured the scores. Raises ModelError when the folder holds no weights.
     """
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*.safetensors"))}
+    files = [path for path in sorted(folder.rglob("*.safetensors")) if path.parent.name != helpers.FOLDER]
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     if not sizes:
         raise ModelError(f"There are no weights in {folder}; name the folder that holds the exported model.")
     what = [WHAT, *(note for part, note in BESIDE.items() if any(f"{part}/" in name for name in sizes))]

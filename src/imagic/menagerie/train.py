@@ -22,9 +22,9 @@ from imagic.core.errors import ModelError, OptionError
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
+from imagic.menagerie.training.helpers import HELPERS, helper_file
 from imagic.menagerie.training.instruct import InstructTask
 from imagic.menagerie.training.judging import CALIBRATION, TRIOS, JudgeTask
-from imagic.menagerie.training.labels import READER
 from imagic.menagerie.training.latents import RICH, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
@@ -32,12 +32,10 @@ from imagic.menagerie.training.pairs import PAIRS
 from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.settling import Settling
 from imagic.menagerie.training.shards import SEEDS, SHARD
-from imagic.menagerie.training.unsaid import UNSAID
 from imagic.menagerie.training.vae import VaeTask
 
 PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
-LEFT_BEHIND = (READER, UNSAID)  # networks that help in training and are not exported
 SETTLING = Plan(steps=300, batch=64, learning_rate=3e-3, warmup=20, cooldown=0.4, ema=0.99)
 
 
@@ -116,7 +114,7 @@ def train(
     The other parts use the autoencoder of `out`/vae, and the editor the whole model of `out`/diffusion, or what ships
     if there is none.
     steps: another number of steps than the preset's; prolongs a run too. start: an exported model whose weights a new
-    run begins with, in place of random ones; what is not exported is learned first, see `Settling`.
+    run begins with, in place of random ones; helpers that it lacks are learned first, see `Settling`.
     Raises OptionError for an unknown part or preset or a seed without scenes, ModelError when there is no autoencoder
     yet, or when `start` does not fit.
     """
@@ -132,20 +130,24 @@ def train(
     torch.manual_seed(seed)  # the initial weights
     task = _task(part, chosen, out, seed, device)
     if start is not None and not (out / part / CHECKPOINT).is_file():
-        begin_with(task, start)
-        missing = set(LEFT_BEHIND) & set(task.networks())
+        missing = begin_with(task, start)
         if missing:
             settling = replace(chosen.settling, seed=seed)
             yield from run(Settling(task, missing, device), settling, out / part / "settling", device)
     yield from run(task, plan, out / part, device)
 
 
-def begin_with(task: Task, folder: Path) -> None:
-    """Puts the weights of an exported model into the task's networks, each from the subfolder of its name."""
+def begin_with(task: Task, folder: Path) -> list[str]:
+    """Puts the weights of an exported model into the task's networks; returns the helpers that it lacks."""
+    missing = []
     for name, network in task.networks().items():
-        if name in LEFT_BEHIND:
+        if name in HELPERS:
+            files = [path for path in [helper_file(folder, name)] if path.is_file()]
+        else:
+            files = sorted((folder / name).glob("*.safetensors"))
+        if not files and name in HELPERS:
+            missing.append(name)
             continue
-        files = sorted((folder / name).glob("*.safetensors"))
         if not files:
             raise ModelError(f"There are no weights of '{name}' in {folder}; name the folder of an exported model.")
         try:
@@ -154,6 +156,7 @@ def begin_with(task: Task, folder: Path) -> None:
             raise ModelError(
                 f"The weights in {files[0]} are of another network; start from a model like it."
             ) from error
+    return missing
 
 
 def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:

@@ -25,6 +25,7 @@ from imagic.menagerie.captions import caption_with_facts
 from imagic.menagerie.render import IMAGE_SIZE
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
 from imagic.menagerie.training.augment import as_shown, augment
+from imagic.menagerie.training.helpers import save_helpers
 from imagic.menagerie.training.labels import READER, FactReader, labels, reading_loss
 from imagic.menagerie.training.pairs import PAIR
 from imagic.menagerie.training.shards import ShardStore
@@ -111,6 +112,7 @@ class ClipTask:
         cast(CLIPModel, networks["clip"]).to(torch.float16).save_pretrained(folder)
         build_tokenizer().save_pretrained(folder)  # the one in use would be saved with the padding of its last call
         (folder / "preprocessor_config.json").write_text(json.dumps(preparation(), indent=2) + "\n", encoding="utf-8")
+        save_helpers(networks, folder)
 
 
 def preparation() -> dict[str, Any]:

@@ -27,6 +27,8 @@ from imagic.backbones.vp import VPGrid
 from imagic.core.seeds import derive
 from imagic.menagerie.captions import caption, caption_with_facts
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
+from imagic.menagerie.training.coats import coat_weights
+from imagic.menagerie.training.helpers import save_helpers
 from imagic.menagerie.training.labels import READER, FactReader, labels, reading_loss
 from imagic.menagerie.training.noising import noised
 from imagic.menagerie.training.shards import ShardStore
@@ -35,6 +37,7 @@ from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
 READING_WEIGHT = 0.1  # of the reading of facts beside the denoising
+COAT_WEIGHT = 4.0  # of the cells that show a coat, against the others
 UNSAID_WEIGHT = 0.5  # of the reading of what captions leave unsaid
 TEXT_WIDTH = 128
 HEADS = 4
@@ -128,7 +131,8 @@ class DiffusionTask:
         told = tell(scenes, named, rng).to(self.device)
         hidden = add_unsaid(hidden, self.unsaid, told)
         output, deep = with_deep(self.unet, given.z, given.timestep, hidden)
-        denoising = (output.float() - given.target).square().mean()
+        weights = coat_weights(scenes, z0.shape[-1], COAT_WEIGHT, z0.device)
+        denoising = (weights * (output.float() - given.target).square()).mean()
         reading = reading_loss(self.reader(deep.mean((2, 3))), labels(scenes, z0.device))
         unsaid = self.unsaid.reading_loss(deep, told)
         values = {"loss": denoising.item(), "reading": reading.item(), "unsaid": unsaid.item()}
@@ -162,3 +166,4 @@ class DiffusionTask:
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
         self.pipeline(networks).to(torch.float16).save_pretrained(folder)
+        save_helpers(networks, folder)

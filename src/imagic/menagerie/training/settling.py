@@ -1,7 +1,6 @@
-"""What an exported model lacks is learned first, with the rest held.
+"""Helpers that an exported model lacks are learned first, with the rest held.
 
-The networks that help in training are not exported. A run that begins with an exported model would have it learn from
-random ones, and unlearn what it was told through those that made it.
+A model that learned from random ones would unlearn what it had been told through those that it was trained with.
 """
 
 from __future__ import annotations
