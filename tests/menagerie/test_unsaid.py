@@ -14,7 +14,7 @@ from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.strokes import Stroke
 from imagic.menagerie.training import unsaid as module
-from imagic.menagerie.training.unsaid import PLACES, SIZE, Unsaid, add_unsaid, tell, unsaid
+from imagic.menagerie.training.unsaid import LASTING, PLACES, SIZE, Unsaid, add_unsaid, before_an_edit, tell, unsaid
 from imagic.menagerie.variants import other_individual, other_posture
 
 SCENES = [sample_scene(seed) for seed in range(40)]
@@ -106,4 +106,40 @@ def test_the_reading_counts_only_what_was_told() -> None:
     torch.nn.init.zeros_(encoder.read.bias)
     told = replace(told, strengths=torch.tensor([1.0, 0.3] + [0.0] * 6))
     loss = float(encoder.reading_loss(features, told).detach())
-    assert loss == pytest.approx(float(told.numbers[:2].square().mean()), rel=1e-5)
+    assert loss == pytest.approx(float(told.shown[:2].square().mean()), rel=1e-5)
+
+
+def test_before_an_edit_one_named_fact_was_another_and_all_else_is_told() -> None:
+    rng = np.random.default_rng(0)
+    words = [(name, value) for name, values in FACTS.items() for value in values if value != "none"]
+    changed = set()
+    for scene in SCENES:
+        _, named = caption_with_facts(scene, rng)
+        told, shown = before_an_edit(scene, named, rng)
+        (name,) = {name for (name, value), number in zip(words, unsaid(scene, ()), strict=False) if number} - {
+            name for (name, value), number in zip(words, shown, strict=False) if number
+        } or {""}
+        if not name:  # the caption names nothing that an edit could change
+            assert not set(named) - set(LASTING)
+            assert told == shown == unsaid(scene, ())
+            continue
+        assert name in named
+        assert name not in LASTING
+        assert shown == unsaid(scene, (name,))
+        added = [words[i] for i, (a, b) in enumerate(zip(told, shown, strict=True)) if a != b]
+        assert len(added) <= 1  # none where the fact was absent
+        assert all(fact == name and value != facts(scene)[name] for fact, value in added)
+        changed.add(name)
+    assert len(changed) > 5
+
+
+def test_the_text_is_right_where_the_numbers_differ_from_it() -> None:
+    """What is read from the features is what the picture shows, never what is only told."""
+    texts = [caption_with_facts(scene, np.random.default_rng(0))[1] for scene in SCENES]
+    told = tell(SCENES, texts, np.random.default_rng(0))
+    differs = (told.numbers != told.shown).sum(1)
+    assert differs.max() == 1
+    assert (differs == 1).float().mean().item() == pytest.approx(module.EDITS * 0.9, abs=0.2)
+    for row, scene in enumerate(SCENES):
+        own = torch.tensor(unsaid(scene, ()))
+        assert ((told.shown[row] == own) | (told.shown[row] == 0)).all()

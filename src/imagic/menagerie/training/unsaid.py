@@ -13,7 +13,7 @@ nothing of them was learned from 26,000 pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,17 +22,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imagic.menagerie.facts import FACTS, NONE, facts
+from imagic.menagerie.facts import FACTS, NONE, colours_of, facts, postures_of
 from imagic.menagerie.sampling import BASE_COLOURS, sample_scene
 from imagic.menagerie.scenes import Animal, Coat, Scene, Thing
 
 UNSAID = "unsaid"  # the name of encoder and reader among the trained networks; not exported
 PLACES = 8  # of the embedding, its last ones
 SHARE = 0.8  # of the captions that have something added
+EDITS = 0.5  # of these: what is added tells of another picture than the text, in one fact
 LEAST_STRENGTH = 0.1
 BLUR = 0.1  # how much the places' own strengths differ
 GRID = 4  # cells each way in which features are read
 KINDS = ("tree", "fence", "ball")
+LASTING = ("species", "count")  # facts that no edit changes
 # Where coats are looked at, in body coordinates: all over the trunk, and along the limbs.
 POINTS = [(u, v) for u in np.linspace(0.05, 0.8, 8) for v in np.linspace(-0.2, 0.2, 5)]
 POINTS += [(limb + step, side) for limb in range(1, 8) for step in (0.05, 0.22) for side in (0.0, 1.0)]
@@ -41,14 +43,16 @@ SOFTNESS = 4.0  # of the marks: steep enough to be seen, soft enough to be learn
 
 @dataclass(frozen=True)
 class Told:
-    """numbers: (B, SIZE), see `unsaid`. strengths: (B,), 0 where nothing is told. noise: (B, PLACES, 1)."""
+    """numbers: (B, SIZE), see `unsaid`. shown: those of them that the picture shows. strengths: (B,), 0 where nothing
+    is told. noise: (B, PLACES, 1)."""
 
     numbers: Tensor
+    shown: Tensor
     strengths: Tensor
     noise: Tensor
 
     def to(self, device: torch.device | str) -> Told:
-        return Told(self.numbers.to(device), self.strengths.to(device), self.noise.to(device))
+        return Told(*(values.to(device) for values in (self.numbers, self.shown, self.strengths, self.noise)))
 
 
 class Unsaid(nn.Module):
@@ -71,21 +75,44 @@ class Unsaid(nn.Module):
         return F.layer_norm(added, (self.width,)) * self.level
 
     def reading_loss(self, features: Tensor, told: Told) -> Tensor:
-        """The mean squared error of the numbers read from the features of those that were told anything."""
+        """The mean squared error of the shown numbers read from the features of those that were told anything."""
         read = self.read(self.norm(F.adaptive_avg_pool2d(features.float(), GRID).flatten(1)))
-        errors = (read.float() - told.numbers).square().mean(1)
-        shown = (told.strengths > 0).float()
-        return cast(Tensor, (errors * shown).sum() / shown.sum().clamp_min(1))
+        errors = (read.float() - told.shown).square().mean(1)
+        any_told = (told.strengths > 0).float()
+        return cast(Tensor, (errors * any_told).sum() / any_told.sum().clamp_min(1))
 
 
 def tell(scenes: Sequence[Scene], named: Sequence[Collection[str]], rng: np.random.Generator) -> Told:
-    """What captions leave unsaid of their scenes, and how strongly most of them are told it. named: the facts that each
-    caption names."""
+    """What captions leave unsaid of their scenes, or what was there before an edit to them, and how strongly most of
+    them are told it. named: the facts that each caption names."""
     strengths = LEAST_STRENGTH ** rng.random(len(scenes))  # evenly spread in their logarithm
     strengths = np.where(rng.random(len(scenes)) < SHARE, strengths, 0.0)
-    numbers = [unsaid(*each) for each in zip(scenes, named, strict=True)]
+    pairs = [
+        before_an_edit(*each, rng) if rng.random() < EDITS else (unsaid(*each), unsaid(*each))
+        for each in zip(scenes, named, strict=True)
+    ]
+    numbers, shown = zip(*pairs, strict=True)
     noise = rng.standard_normal((len(scenes), PLACES, 1))
-    return Told(*(torch.tensor(values, dtype=torch.float32) for values in (numbers, strengths, noise)))
+    return Told(*(torch.tensor(values, dtype=torch.float32) for values in (numbers, shown, strengths, noise)))
+
+
+def before_an_edit(scene: Scene, named: Collection[str], rng: np.random.Generator) -> tuple[list[float], list[float]]:
+    """All about a scene as if one of the facts in `named` had been another, and the same without that fact."""
+    changeable = [name for name in FACTS if name in named and name not in LASTING]
+    if not changeable:
+        return unsaid(scene, ()), unsaid(scene, ())
+    name = changeable[rng.integers(len(changeable))]
+    values = facts(scene)
+    others = [value for value in _possible(name, values["species"]) if value != values[name]]
+    before = {name: others[rng.integers(len(others))]}
+    return unsaid(scene, (name,), before), unsaid(scene, (name,))
+
+
+def _possible(name: str, species: str) -> Sequence[str]:
+    """The values of a fact in scenes of a species."""
+    if name == "posture":
+        return postures_of(species)
+    return colours_of(species) if name == "colour" else FACTS[name]
 
 
 def add_unsaid(hidden: Tensor, encoder: Unsaid, told: Told) -> Tensor:
@@ -94,15 +121,11 @@ def add_unsaid(hidden: Tensor, encoder: Unsaid, told: Told) -> Tensor:
     return hidden + F.pad(added, (0, 0, hidden.shape[1] - PLACES, 0)).to(hidden)
 
 
-def unsaid(scene: Scene, named: Collection[str]) -> list[float]:
-    """Everything about a scene but the facts in `named`, each number of about the size of 1."""
-    values = facts(scene)
-    numbers = [
-        float(name not in named and values[name] == value)
-        for name, known in FACTS.items()
-        for value in known
-        if value != NONE
-    ]
+def unsaid(scene: Scene, named: Collection[str], instead: Mapping[str, str] | None = None) -> list[float]:
+    """Everything about a scene but the facts in `named`, each number of about the size of 1. instead: other values for
+    some of these."""
+    values = {name: value for name, value in facts(scene).items() if name not in named} | dict(instead or {})
+    numbers = [float(values.get(name) == value) for name, known in FACTS.items() for value in known if value != NONE]
     animals = [_animal(animal) for animal in scene.animals]
     numbers += animals[0]
     numbers += animals[1] if len(animals) == 2 else [0.0] * len(animals[0])
