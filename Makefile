@@ -10,7 +10,6 @@ BENCH_LIMIT ?= 12
 
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check
-side_by_side := -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format check docs bench clean
@@ -47,10 +46,10 @@ demo: $(VENV)/.package ## install into .venv, then edit a picture by a sentence 
 	@echo 'Every strength that was tried: $(DEMO_OUT:.png=-sheet.png)'
 
 test: $(VENV)/.dev ## install, then run the tests that take seconds
-	$(bin)/python -m pytest $(side_by_side)
+	$(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-all: $(VENV)/.dev ## the slow and end-to-end tests too
-	$(bin)/python -m pytest $(side_by_side) -m 'not gpu and not ray' --timeout 1200
+	$(bin)/python -m pytest -m 'not gpu and not ray' --timeout 1200
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(bin)/ruff check .

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from imagic.core.types import Backbone
 from imagic.menagerie.edits import held_out_edits, training_edits
 from imagic.menagerie.training.diffusion import TEXT_WIDTH, UNET
 from imagic.menagerie.training.helpers import helper_file
-from imagic.menagerie.training.unsaid import PLACES, UNSAID, Unsaid, unsaid
+from imagic.menagerie.training.unsaid import PLACES, UNSAID, Told, Unsaid, add_unsaid, unsaid
 from imagic.menagerie.training.world import tile
 
 STEPS = 20
@@ -59,7 +58,7 @@ def main() -> None:
     print("| strength | success | asked | kept | individual | likeness | success per group |")
     print("|---|---|---|---|---|---|---|")
     for strength in options.strength:
-        texts = told(model, [edit.target_text for edit in edits], strength * encoder(numbers).detach())
+        texts = told(model, [edit.target_text for edit in edits], encoder, numbers, strength)
         images = drawn(model, texts, options.guidance)
         verdicts = [
             judge_images(judge, item, each.truth, each.source, [image])[0]
@@ -82,12 +81,14 @@ def main() -> None:
         tile(torch.cat(rows), columns=12).save(options.sheet)
 
 
-def told(model: Backbone, texts: Sequence[str], added: Tensor) -> Conditioning:
-    """The texts' embeddings with what is told, (N, PLACES, width), at their last places."""
+@torch.no_grad()
+def told(model: Backbone, texts: Sequence[str], encoder: Unsaid, numbers: Tensor, strength: float) -> Conditioning:
+    """The texts' embeddings, each told its numbers."""
     plain = model.encode_text(texts)
     (name,) = plain.learnable
-    hidden = plain.tensors[name]
-    return replace(plain, tensors={**plain.tensors, name: hidden + F.pad(added, (0, 0, hidden.shape[1] - PLACES, 0))})
+    strengths, noise = torch.full((len(texts),), strength), torch.zeros(len(texts), PLACES, 1)
+    hidden = add_unsaid(plain.tensors[name], encoder, Told(numbers, numbers, strengths, noise))
+    return replace(plain, tensors={**plain.tensors, name: hidden})
 
 
 def drawn(model: Backbone, texts: Conditioning, guidance: float) -> Tensor:

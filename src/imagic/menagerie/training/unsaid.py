@@ -87,20 +87,25 @@ def tell(scenes: Sequence[Scene], named: Sequence[Collection[str]], rng: np.rand
     them are told it. named: the facts that each caption names."""
     strengths = LEAST_STRENGTH ** rng.random(len(scenes))  # evenly spread in their logarithm
     strengths = np.where(rng.random(len(scenes)) < SHARE, strengths, 0.0)
-    pairs = [
-        before_an_edit(*each, rng) if rng.random() < EDITS else (unsaid(*each), unsaid(*each))
-        for each in zip(scenes, named, strict=True)
-    ]
+    pairs = [_told_and_shown(*each, rng) for each in zip(scenes, named, strict=True)]
     numbers, shown = zip(*pairs, strict=True)
     noise = rng.standard_normal((len(scenes), PLACES, 1))
     return Told(*(torch.tensor(values, dtype=torch.float32) for values in (numbers, shown, strengths, noise)))
+
+
+def _told_and_shown(scene: Scene, named: Collection[str], rng: np.random.Generator) -> tuple[list[float], list[float]]:
+    if rng.random() < EDITS:
+        return before_an_edit(scene, named, rng)
+    numbers = unsaid(scene, named)
+    return numbers, numbers
 
 
 def before_an_edit(scene: Scene, named: Collection[str], rng: np.random.Generator) -> tuple[list[float], list[float]]:
     """All about a scene as if one of the facts in `named` had been another, and the same without that fact."""
     changeable = [name for name in FACTS if name in named and name not in LASTING]
     if not changeable:
-        return unsaid(scene, ()), unsaid(scene, ())
+        everything = unsaid(scene, ())
+        return everything, everything
     name = changeable[rng.integers(len(changeable))]
     values = facts(scene)
     others = [value for value in _possible(name, values["species"]) if value != values[name]]
