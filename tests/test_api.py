@@ -21,7 +21,7 @@ from imagic.core.types import Progress
 from tests.conftest import build_pipeline
 
 FIT = {"embedding_steps": 2, "embedding_pairs": 1, "network_steps": 2, "network_pairs": 1, "measured_pairs": 2}
-EDIT = {"candidates": 3, "refine": 0, "search_steps": 2, "agreement_pairs": 2, "num_steps": 2}
+EDIT = {"candidates": 3, "refine": 0, "search_steps": 2, "agreement_pairs": 2, "num_steps": 2, "fresh_noise": 0.3}
 TEXT = "a sitting dog"
 
 

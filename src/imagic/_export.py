@@ -43,8 +43,9 @@ def export(
 
     fit: a Fit, or the file of a saved one. folder: made where it is not there. The files: `lora.safetensors`, or
     `difference.safetensors` of a full tuning; `e_tgt.safetensors` and `e_opt.safetensors`, whose tensors are arguments
-    of the family's pipeline, by name; with `eta` also `e_eta.safetensors`, the mixture of the two. A cascade's first
-    upper stage has its own, `upper-lora.safetensors` and so on.
+    of the family's pipeline, by name; with `eta` also `e_eta.safetensors`, the mixture of the two; `start.safetensors`,
+    the input's own noise, where the fit has it. A cascade's first upper stage has its own, `upper-lora.safetensors` and
+    so on.
     text: another target, for a fit with a source text. form: of the names, "diffusers" or, for Stable Diffusion and
     SDXL, "kohya", as ComfyUI and others read them. full: the whole changed network as a folder of its pipeline, instead
     of the change.
@@ -71,6 +72,8 @@ def export(
     if full and not tuned:
         raise OptionError("This fit left the network as it is: there is no other network to write.")
     files = {f"{name}.safetensors": backbone.pipeline_inputs(each) for name, each in texts.items()}
+    if texts and "start" in state.tensors:
+        files["start.safetensors"] = {"latents": state.tensors["start"]}
     if not full:
         for prefix, (stage, change) in tuned.items():
             kind = "lora" if change.kind == "lora" else "difference"

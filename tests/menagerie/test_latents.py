@@ -1,4 +1,5 @@
-"""The latents of training scenes: of known combinations, encoded and scaled as the model is trained."""
+"""The latents of training scenes: of known combinations, encoded and scaled as the model is trained; and beside
+them where coats are seen."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from imagic.menagerie.facts import facts
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import is_held_out, sample_scene
 from imagic.menagerie.scenes import Scene
+from imagic.menagerie.training.coats import coat_share
 from imagic.menagerie.training.latents import latent_store, rich_scene
 from imagic.menagerie.training.shards import ShardStore
 
@@ -28,8 +30,8 @@ class Pooling:
         return SimpleNamespace(latent_dist=SimpleNamespace(mean=F.avg_pool2d(images, 8)))
 
 
-def store(fingerprint: str = "f" * 64) -> ShardStore:
-    return latent_store(cast(AutoencoderKL, Pooling()), fingerprint, reuse=2, seed=0, shard=6)
+def store(fingerprint: str = "f" * 64, coats: bool = False) -> ShardStore:
+    return latent_store(cast(AutoencoderKL, Pooling()), fingerprint, reuse=2, seed=0, shard=6, coats=coats)
 
 
 def test_latents_are_those_of_their_scenes_scaled() -> None:
@@ -37,6 +39,13 @@ def test_latents_are_those_of_their_scenes_scaled() -> None:
     assert (found.dtype, found.shape) == (torch.float16, (5, 3, 16, 16))
     expected = F.avg_pool2d(render(scenes), 8) * 0.5
     torch.testing.assert_close(found.float(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_one_more_channel_tells_where_coats_are() -> None:
+    scenes, found = store(coats=True).batch(0, 5)
+    assert torch.equal(found[:, :3], store().batch(0, 5)[1])
+    torch.testing.assert_close(found[:, 3:].float(), coat_share(scenes, 16))
+    assert store(coats=True).name != store().name
 
 
 def test_scenes_are_of_the_training_world() -> None:

@@ -76,12 +76,16 @@ def make(part: str, seed: int) -> Task:
             autoencoder = tiny.tiny_vae()
             with torch.random.fork_rng():
                 torch.manual_seed(0)  # the model that it is trained on is one
-                base = DiffusionTask(autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=1))
+                base = DiffusionTask(
+                    autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=1, coats=True)
+                )
             pairs = latent_store(autoencoder, "f" * 64, PAIRS, reuse=2, seed=0, shard=6)
             return InstructTask(base.pipeline(base.networks()), pairs)
         case _:
             autoencoder = tiny.tiny_vae()
-            return DiffusionTask(autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=12))
+            return DiffusionTask(
+                autoencoder, latent_store(autoencoder, "f" * 64, reuse=2, seed=0, shard=12, coats=True)
+            )
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -213,6 +217,13 @@ def test_the_presets_plan_every_part_in_whole_trios_and_pairs(preset: str) -> No
     assert all(plan.warmup < plan.steps for plan in plans.values())
 
 
+def test_training_spends_itself_on_the_noisier_levels() -> None:
+    density = diffusion.coarse_first(1000)
+    assert float(density.sum()) == pytest.approx(1)
+    assert float(density[:400].sum()) == pytest.approx(0.16)
+    assert density[:400].unique().numel() == density[400:].unique().numel() == 1
+
+
 def fixed_loss(task: DiffusionTask, networks: dict[str, torch.nn.Module]) -> float:
     """The loss of networks on scenes, captions, times and noise that stay the same."""
     task.unet, task.text_encoder = networks["unet"], networks["text_encoder"]
@@ -267,7 +278,7 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     assert editor_loss(editor) < start - 0.01
 
     torch.manual_seed(0)
-    latents = latent_store(autoencoder, "fixed", reuse=4, seed=1, shard=24)
+    latents = latent_store(autoencoder, "fixed", reuse=4, seed=1, shard=24, coats=True)
     task = DiffusionTask(autoencoder, latents)
     before = fixed_loss(task, task.networks())
     after = fixed_loss(task, tiny.averaged(task, tmp_path / "diffusion" / CHECKPOINT))

@@ -49,7 +49,7 @@ CASES = {
     "encode_decode": Case(fit={"num_steps": 3}, draws=False),
     "imagic": Case(
         fit={"embedding_steps": 1, "embedding_pairs": 1, "network_steps": 1, "network_pairs": 1, "measured_pairs": 1},
-        edit={"eta": 0.5, "num_steps": 2},
+        edit={"eta": 0.5, "num_steps": 2, "fresh_noise": 0.5},
     ),
     "instruct_pix2pix": Case(edit={"num_steps": 3}),
     "null_text": Case(fit={"num_steps": 3, "inner_steps": 1}, draws=False),

@@ -19,7 +19,14 @@ from tests.methods.conftest import assert_untouched, finish, snapshot
 from tests.methods.fakes import Answers, fitted_state
 from tests.methods.plain_attention import denoise, sharpen
 
-FIT = {"embedding_steps": 3, "embedding_pairs": 2, "embedding_lr": 0.1, "network_steps": 2, "network_pairs": 2}
+FIT: dict[str, Any] = {
+    "start": "noise",
+    "embedding_steps": 3,
+    "embedding_pairs": 2,
+    "embedding_lr": 0.1,
+    "network_steps": 2,
+    "network_pairs": 2,
+}
 GUIDANCE = {"guidance_scale": 2.5, "guidance_at_zero": 2.5}
 EDIT = {"num_steps": 5, **GUIDANCE, "search_steps": 2, "candidates": 3, "refine": 1, "agreement_pairs": 2}
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
+from imagic.backbones.loading import load
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
 from imagic.core.errors import AbilityError, OptionError, StateError
 from imagic.core.options import build_options
 from imagic.core.registry import check_abilities
+from imagic.core.sampling import invert
+from imagic.core.seeds import initial_noise
 from imagic.core.state import load_state, save_state
 from imagic.core.types import Ability, EditResult, FitRequest, State
+from imagic.menagerie.render import render
+from imagic.menagerie.sampling import sample_scene
 from imagic.methods._imagic_options import EditOptions, FitOptions
 from imagic.methods._imagic_render import Fitted
 from imagic.methods.imagic import Imagic
@@ -25,6 +30,7 @@ from tests.methods.conftest import assert_untouched, finish, snapshot
 
 # Rates at which a few steps change the tiny network's pictures visibly.
 FIT: dict[str, Any] = {
+    "start": "noise",
     "embedding_steps": 4,
     "embedding_pairs": 2,
     "embedding_lr": 0.1,
@@ -61,13 +67,27 @@ def tuned_weights(before: dict[str, Tensor], state: State) -> dict[str, Tensor]:
     return after
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora"])
-@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
+@pytest.mark.parametrize(
+    ("tuning", "sampler", "start"),
+    [
+        ("full", "ddim", "noise"),
+        ("full", "dpmpp_2m", "noise"),
+        ("lora", "ddim", "noise"),
+        ("lora", "dpmpp_2m", "noise"),
+        ("full", "ddim", "inversion"),
+        ("lora", "dpmpp_2m", "inversion"),
+    ],
+)
 def test_an_edit_is_what_diffusers_renders(
-    make_backbone: MakeBackbone, make_pipeline: MakePipeline, request_to_sit: FitRequest, tuning: str, sampler: str
+    make_backbone: MakeBackbone,
+    make_pipeline: MakePipeline,
+    request_to_sit: FitRequest,
+    tuning: str,
+    sampler: str,
+    start: str,
 ) -> None:
     backbone = make_backbone(prediction_type="v_prediction")
-    state = fit(backbone, request_to_sit, tuning=tuning)
+    state = fit(backbone, request_to_sit, tuning=tuning, start=start)
     (ours,) = edit(backbone, state, (11,), eta=0.6, guidance_scale=3.5, sampler=sampler).chosen
 
     pipeline = make_pipeline(prediction_type="v_prediction")
@@ -91,6 +111,7 @@ def test_an_edit_is_what_diffusers_renders(
             guidance_scale=2.5,  # 1 at eta 0, 3.5 at eta 1
             **grid,
             generator=torch.Generator().manual_seed(11),
+            latents=state.tensors.get("start"),
             output_type="latent",
         ).images
         with torch.no_grad():
@@ -101,6 +122,48 @@ def test_an_edit_is_what_diffusers_renders(
     after = render()
     assert (after - before).abs().max() > 0.01  # the tuning matters here
     torch.testing.assert_close(ours.image, after, rtol=0, atol=2e-4)
+
+
+def test_the_inputs_own_noise_is_that_of_its_inversion(
+    eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest
+) -> None:
+    """It is where DDIM inversion ends under the fitted text and the tuned network."""
+    state = fit(eps_backbone, request_to_sit, start="inversion", inversion_steps=7)
+    fitted = Fitted.unpack(eps_backbone, state, "")
+    with eps_backbone.changed(fitted.change):
+        _, trajectory = finish(invert(eps_backbone, fitted.z0, eps_backbone.schedule(7), fitted.fitted))
+    assert torch.equal(state.tensors["start"], trajectory[0])
+
+
+def test_the_inputs_own_noise_is_one_for_all_seeds(
+    eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest
+) -> None:
+    state = fit(eps_backbone, request_to_sit, start="inversion")
+    result = edit(eps_backbone, state, (1, 2), eta=0.5)
+    assert torch.equal(result.chosen[0].image, result.chosen[1].image)
+
+
+def test_the_inputs_own_noise_brings_it_back_without_any_fit() -> None:
+    """A random network shows nothing here: its inversion is not stable."""
+    bundled = cast(StableDiffusionBackbone, load("menagerie", "cpu", torch.float32))
+    request = FitRequest(render([sample_scene(3)]), "a sitting dog")
+    nothing = {"embedding_steps": 0, "network_steps": 0}
+    own, fresh = (
+        edit(bundled, fit(bundled, request, start=start, inversion_steps=20, **nothing), eta=0.0, num_steps=20)
+        for start in ("inversion", "noise")
+    )
+    assert own.chosen[0].scores["psnr"] > 28 > 20 > fresh.chosen[0].scores["psnr"]
+
+
+def test_fresh_noise_is_mixed_with_the_inputs_own(
+    eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest
+) -> None:
+    state = fit(eps_backbone, request_to_sit, start="inversion")
+    fitted, fresh = Fitted.unpack(eps_backbone, state, ""), initial_noise(state.tensors["z0"].shape[1:], [3, 4])
+    torch.testing.assert_close(fitted.starts([3, 4], 0.36), 0.8 * state.tensors["start"] + 0.6 * fresh)
+    assert torch.equal(fitted.starts([3, 4], 1.0), fresh)
+    mixed = edit(eps_backbone, state, (1, 2), eta=0.5, fresh_noise=0.3)
+    assert not torch.equal(mixed.chosen[0].image, mixed.chosen[1].image)
 
 
 def test_guidance_may_rise_with_eta(eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest) -> None:

@@ -233,7 +233,7 @@ def test_only_the_named_parts_are_tuned(eps_backbone: StableDiffusionBackbone, r
 
 def test_early_stop(eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest) -> None:
     # Nothing falls by half in two steps of a tiny rate, so each stage ends at its first measurement.
-    progress, _ = fit(eps_backbone, request_to_sit, early_stop=0.5, embedding_lr=1e-6, network_lr=1e-9)
+    progress, _ = fit(eps_backbone, request_to_sit, early_stop=0.5, embedding_lr=1e-6, network_lr=1e-9, start="noise")
     assert [(p.stage, p.step) for p in progress] == [("embedding", 1), ("embedding", 2), ("network", 1), ("network", 2)]
 
 
@@ -257,7 +257,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     paper = build_options(FitOptions, Imagic.presets["paper"])
     assert (paper.embedding_steps, paper.embedding_lr, paper.embedding_pairs) == (1000, 2e-3, 1)
     assert (paper.network_steps, paper.network_lr, paper.network_pairs) == (1500, 5e-7, 1)
-    assert (paper.tuning, paper.parts, paper.early_stop) == ("full", (), 0)
+    assert (paper.tuning, paper.parts, paper.early_stop, paper.start) == ("full", (), 0, "noise")
     assert build_options(FitOptions, Imagic.presets["fast"]) == FitOptions()
 
 

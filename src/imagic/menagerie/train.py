@@ -141,13 +141,10 @@ def begin_with(task: Task, folder: Path) -> list[str]:
     """Puts the weights of an exported model into the task's networks; returns the helpers that it lacks."""
     missing = []
     for name, network in task.networks().items():
-        if name in HELPERS:
-            files = [path for path in [helper_file(folder, name)] if path.is_file()]
-        else:
-            files = sorted((folder / name).glob("*.safetensors"))
-        if not files and name in HELPERS:
+        if name in HELPERS and not helper_file(folder, name).is_file():
             missing.append(name)
             continue
+        files = [helper_file(folder, name)] if name in HELPERS else sorted((folder / name).glob("*.safetensors"))
         if not files:
             raise ModelError(f"There are no weights of '{name}' in {folder}; name the folder of an exported model.")
         try:
@@ -175,8 +172,9 @@ def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device 
     group = PAIRS if base else RICH
     shard, folder = preset.shard // group.views, out / "latents"
     latents = latent_store(
-        vae, encoder, group, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=shard
-    )
+        vae, encoder, group, reuse=preset.reuse, seed=seed, folder=folder, device=device, shard=shard,
+        coats=part == "diffusion",
+    )  # fmt: skip
     return InstructTask(base, latents, device, seed) if base else DiffusionTask(vae, latents, device, seed)
 
 

@@ -22,7 +22,7 @@ class EmbeddingOptions:
     """How a text's embedding is fitted to one image (stage A)."""
 
     embedding_steps: int = option(
-        60, "Stage A: Adam steps on the text embedding; few keep it near the target.", minimum=0, maximum=100_000
+        20, "Stage A: Adam steps on the text embedding; few keep it near the target.", minimum=0, maximum=100_000
     )
     embedding_lr: float = option(
         5e-2, "Stage A: learning rate for an embedding of RMS 1 (that of SD 1).", minimum=0.0, maximum=1.0
@@ -72,8 +72,18 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class FitOptions(NetworkOptions, EmbeddingOptions):
-    """How an image is fitted (stages A and B). The defaults are the `fast` preset."""
+    """How an image is fitted (stages A and B), and what its edits begin with. The defaults are the `fast` preset."""
 
+    network_steps: int = option(
+        30, "Stage B: Adam steps on the network; 0 leaves it as it is.", minimum=0, maximum=100_000
+    )
+    start: str = option(
+        "inversion",
+        "What edits are sampled from: the noise in which DDIM inversion of the input ends, which keeps what the text "
+        "does not change, or the seed's fresh noise, as in the paper.",
+        choices=("inversion", "noise"),
+    )
+    inversion_steps: int = option(30, "Steps of that inversion.", minimum=1, maximum=1000)
     upper_steps: int = option(
         100,
         "Cascade: Adam steps on the first super-resolution stage, tuned as the network is; 0 leaves it as it is.",
@@ -84,7 +94,8 @@ class FitOptions(NetworkOptions, EmbeddingOptions):
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # Few updates of several pairs each, at rates that fall to zero from far above the paper's, see docs/LOG.md.
+        # Few updates of several pairs each, at rates that fall to zero from far above the paper's, for the input's own
+        # noise holds what they leave out, see docs/LOG.md.
         "fast": MappingProxyType({}),
         "paper": MappingProxyType(
             {
@@ -95,6 +106,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "network_lr": 5e-7,
                 "network_pairs": 1,
                 "cooldown": 0.0,
+                "start": "noise",
                 "upper_steps": 1500,
                 "measure_every": 100,
             }
@@ -121,6 +133,13 @@ class EditOptions:
         "Guidance at eta 0, changing evenly to guidance_scale at eta 1: guidance costs closeness to the input.",
         minimum=0.0,
         maximum=50.0,
+    )
+    fresh_noise: float = option(
+        0.0,
+        "Share of the seed's fresh noise in the input's own, by variance: at 0 all seeds give one result; 1 is the "
+        "paper's start.",
+        minimum=0.0,
+        maximum=1.0,
     )
     sampler: str = option("ddim", "Sampler of the results.", choices=("ddim", "dpmpp_2m"))
     target_text: str = option("", "Another target; needs a state that was fitted with a source text.")
@@ -158,9 +177,7 @@ class EditOptions:
     candidates: int = option(9, "Automatic eta: strengths from 0 to 1 in the coarse sweep.", minimum=3, maximum=101)
     refine: int = option(4, "Automatic eta: further strengths around the knee; 0: none.", minimum=0, maximum=100)
     search_steps: int = option(8, "Automatic eta: sampling steps of a candidate.", minimum=2, maximum=1000)
-    agreement_pairs: int = option(
-        32, "Automatic eta: (t, noise) pairs that score a candidate.", minimum=1, maximum=4096
-    )
+    agreement_pairs: int = option(8, "Automatic eta: (t, noise) pairs that score a candidate.", minimum=1, maximum=4096)
     agreement_by: str = option(
         "denoiser",
         "Automatic eta: what measures agreement with the text, the untuned model or a CLIP.",
@@ -170,7 +187,7 @@ class EditOptions:
         BUNDLED, "That CLIP: 'menagerie', the one that ships, or a folder of transformers' CLIPModel."
     )
     closeness_weight: float = option(
-        0.2,
+        0.4,
         "Automatic eta: weight of closeness to the input against agreement with the text.",
         minimum=0.0,
         maximum=1.0,

@@ -1,4 +1,4 @@
-"""Stage C of Imagic: a mixed embedding and the tuned network, sampled from pure noise.
+"""Stage C of Imagic: a mixed embedding and the tuned network, sampled from the input's own noise or from fresh noise.
 
 Beside the paper's interpolation stand two published relatives: Forgedit's projection, which adds to the fitted text
 only what the target has beyond it, and DAC's fading adapter, which lets the original network lay out the picture at
@@ -39,7 +39,8 @@ class Fitted:
     """What a state holds, on the backbone's device; one row each.
 
     fitted: e_opt, target: e_tgt, null: the empty text. target_text: what e_tgt says. moved: how far e_opt went from
-    e_tgt, in units of e_tgt's norm; None where it began at a source text.
+    e_tgt, in units of e_tgt's norm; None where it began at a source text. start: the input's own noise, (1, C, h, w);
+    None where results begin with their seed's.
     """
 
     z0: Tensor
@@ -49,6 +50,7 @@ class Fitted:
     change: WeightChange | None
     moved: float | None
     target_text: str
+    start: Tensor | None = None
 
     @staticmethod
     def unpack(backbone: Backbone, state: State, target_text: str) -> Fitted:
@@ -79,7 +81,13 @@ class Fitted:
             change=change,
             moved=None if source_text else moved,
             target_text=target_text or own_text,
+            start=state.tensors["start"].to(device) if "start" in state.tensors else None,
         )
+
+    def starts(self, seeds: Sequence[int], fresh: float) -> Tensor:
+        """What results of these seeds are sampled from, (B, C, h, w). fresh: share of the seed's noise."""
+        noise = initial_noise(self.z0.shape[1:], seeds, self.z0.device)
+        return noise if self.start is None else (1 - fresh) ** 0.5 * self.start + fresh**0.5 * noise
 
     def mixed(self, etas: Sequence[float], options: EditOptions) -> Conditioning:
         """One row per eta. At eta 0 exactly e_opt and at eta 1 exactly e_tgt, for the default mixing."""
@@ -141,7 +149,7 @@ def render(
     sampler: str,
     stage: str,
 ) -> Generator[Progress, None, Tensor]:
-    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same noise.
+    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same latent.
 
     Under attention control each batch has its seeds' renderings at eta 0 in it, and the others take their maps.
     """
@@ -159,7 +167,7 @@ def render(
                 rows, giver = _with_givers(batch)
                 sharing = Sharing(giver, options.cross_steps, options.self_steps)
                 network = SharingDenoiser(backbone, denoiser, schedule, sharing)
-            z = initial_noise(fitted.z0.shape[1:], [shot.seed for shot in rows], backbone.device)
+            z = fitted.starts([shot.seed for shot in rows], options.fresh_noise)
             loop = sample(
                 network,
                 z,

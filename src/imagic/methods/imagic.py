@@ -2,8 +2,9 @@
 
 The embedding of the target text is optimised until it describes the image (A), the network is fine-tuned until it
 renders the image from that embedding (B), and an embedding between the two, at strength eta, gives the edit (C).
-Beyond the paper: eta is found on the image itself, one fit under a source text can serve many targets (Forgedit),
-stage B may be a LoRA.
+Beyond the paper: edits begin with the image's own noise, found by DDIM inversion, so that A and B need not hold all of
+the image and leave more room for the text; eta is found on the image itself; one fit under a source text can serve many
+targets (Forgedit); stage B may be a LoRA.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 
 from imagic.core.conditioning import Conditioning
 from imagic.core.losses import fixed_pairs
+from imagic.core.sampling import invert
 from imagic.core.state import pack_change, pack_conditioning
 from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State, WeightChange
 from imagic.methods import _common as common
@@ -37,7 +39,9 @@ class Imagic:
 
     name: ClassVar[str] = "imagic"
     paper: ClassVar[str] = "Kawar et al., Imagic: Text-Based Real Image Editing with Diffusion Models, CVPR 2023"
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE})
+    needs: ClassVar[frozenset[Ability]] = frozenset(
+        {Ability.TEXT_GRADIENT, Ability.FINE_TUNING, Ability.GUIDANCE, Ability.INVERSION}
+    )
     texts: ClassVar[tuple[str, ...]] = ("target_text",)
     FitOptions: ClassVar[type] = options_of.FitOptions
     EditOptions: ClassVar[type] = options_of.EditOptions
@@ -46,7 +50,7 @@ class Imagic:
     def fit(
         self, backbone: Backbone, request: FitRequest, options: options_of.FitOptions
     ) -> Generator[Progress, None, State]:
-        """Stages A and B. With a source text, that one is fitted, and the state serves any target.
+        """Stages A and B, and the inversion. With a source text, that one is fitted, and the state serves any target.
 
         Afterwards, whatever happens, the backbone has its original weights; until this generator has ended or is
         closed, the backbone belongs to it. Raises AbilityError, TextError for an empty target, OptionError on
@@ -67,6 +71,11 @@ class Imagic:
         if change is not None:
             change = stored(change)
             tensors |= pack_change("change", change)
+        if options.start == "inversion":
+            schedule = backbone.schedule(options.inversion_steps)
+            with backbone.changed(change):
+                trajectory = yield from invert(backbone, z0, schedule, fitted)
+            tensors["start"] = trajectory[0].cpu()
         if upper is not None:
             upper = stored(upper)
             tensors |= pack_change("upper", upper)

@@ -21,13 +21,17 @@ FINENESS = 2  # pixels per cell and side
 VISIBLE = 0.1  # difference, of 2
 
 
-def coat_weights(scenes: Sequence[Scene], side: int, weight: float, device: torch.device | str = "cpu") -> Tensor:
-    """Weights (N, 1, side, side) of the cells of N pictures: 1 beside and `weight` on the animals' coats, over their
-    mean."""
+def coat_share(scenes: Sequence[Scene], side: int, device: torch.device | str = "cpu") -> Tensor:
+    """How much of each cell of N pictures shows an animal's coat, (N, 1, side, side), in [0, 1]."""
     drawn = render([*scenes, *map(_recoated, scenes)], side * FINENESS, device)
     first, second = drawn.chunk(2)
     seen = ((first - second).abs().amax(1, keepdim=True) > VISIBLE).float()
-    weights = 1 + (weight - 1) * F.avg_pool2d(seen, FINENESS)
+    return F.avg_pool2d(seen, FINENESS)
+
+
+def coat_weights(share: Tensor, weight: float) -> Tensor:
+    """Weights (N, 1, side, side) of the cells of N pictures: 1 beside and `weight` on coats, over their mean."""
+    weights = 1 + (weight - 1) * share
     return weights / weights.mean()
 
 

@@ -37,6 +37,8 @@ from imagic.menagerie.training.world import scenes_of, tile
 
 EMPTY_SHARE = 0.1  # captions left empty, for guidance
 READING_WEIGHT = 0.1  # of the reading of facts beside the denoising
+FINE_LEVELS = 0.4  # share of the levels at which a picture is seen through its noise, and words tell little
+FINE_SHARE = 0.16  # of the pictures in training that are shown at one of them
 COAT_WEIGHT = 4.0  # of the cells that show a coat, against the others
 UNSAID_WEIGHT = 0.5  # of the reading of what captions leave unsaid
 TEXT_WIDTH = 128
@@ -91,6 +93,14 @@ def build_text_encoder(tokenizer: Any) -> CLIPTextModel:
     )
 
 
+def coarse_first(levels: int) -> Tensor:
+    """How training spends itself on noise levels, from the least noise to the most: (levels,), sums to 1."""
+    fine = int(FINE_LEVELS * levels)
+    density = torch.full((levels,), (1 - FINE_SHARE) / (levels - fine), dtype=torch.float64)
+    density[:fine] = FINE_SHARE / fine
+    return density
+
+
 def with_deep(unet: UNet2DConditionModel, z: Tensor, t: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """The UNet's output, and that of its deepest block on the way up."""
     taken: list[Tensor] = []
@@ -102,7 +112,7 @@ def with_deep(unet: UNet2DConditionModel, z: Tensor, t: Tensor, hidden: Tensor) 
 
 
 class DiffusionTask:
-    """Denoising of the latents of training scenes under random captions."""
+    """Denoising of the latents of training scenes under random captions. store: latents with coats."""
 
     name = "diffusion"
 
@@ -116,23 +126,23 @@ class DiffusionTask:
         deepest = UNET["block_out_channels"][-1]
         self.reader, self.unsaid = FactReader(deepest), Unsaid(TEXT_WIDTH, deepest)
         self.grid = VPGrid(self.name, self.scheduler)
+        self.density = coarse_first(len(self.grid.levels))
 
     def networks(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder, READER: self.reader, UNSAID: self.unsaid}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        scenes, latents = self.store.batch(step, batch)
-        z0 = latents.to(self.device).float()
+        scenes, rows = self.store.batch(step, batch)
+        z0, coats = rows.to(self.device).float().tensor_split([-1], dim=1)
         rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
         captions = [("", {}) if rng.random() < EMPTY_SHARE else caption_with_facts(scene, rng) for scene in scenes]
         texts, named = zip(*captions, strict=True)
-        given = noised(z0, self.grid, noise)
+        given = noised(z0, self.grid, noise, self.density)
         hidden = self.text_encoder(self._tokens(list(texts))).last_hidden_state
         told = tell(scenes, named, rng).to(self.device)
         hidden = add_unsaid(hidden, self.unsaid, told)
         output, deep = with_deep(self.unet, given.z, given.timestep, hidden)
-        weights = coat_weights(scenes, z0.shape[-1], COAT_WEIGHT, z0.device)
-        denoising = (weights * (output.float() - given.target).square()).mean()
+        denoising = (coat_weights(coats, COAT_WEIGHT) * (output.float() - given.target).square()).mean()
         reading = reading_loss(self.reader(deep.mean((2, 3))), labels(scenes, z0.device))
         unsaid = self.unsaid.reading_loss(deep, told)
         values = {"loss": denoising.item(), "reading": reading.item(), "unsaid": unsaid.item()}

@@ -1,4 +1,4 @@
-"""The latents of groups of scenes: rendered and encoded once."""
+"""The latents of groups of scenes, and where they show coats: rendered and encoded once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from imagic.menagerie.facts import NONE, facts
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
+from imagic.menagerie.training.coats import coat_share
 from imagic.menagerie.training.shards import SHARD, Group, ShardStore
 from imagic.menagerie.training.world import CHUNK, draw, world_fingerprint
 
@@ -37,22 +38,31 @@ def latent_store(
     folder: Path | None = None,
     device: torch.device | str = "cpu",
     shard: int | None = None,
+    coats: bool = False,
 ) -> ShardStore:
     """Groups and their latents (N, C, h, w), float16, scaled as the model is trained.
 
     fingerprint: of the encoder; shards of another, or of another world, are not taken. shard: groups in a shard; None
-    for SHARD scenes.
+    for SHARD scenes. coats: one more channel has the share of each cell that shows a coat.
     """
     return ShardStore(
         group.scenes,
-        lambda scenes: encode(vae, scenes, device).half(),
+        lambda scenes: (encode_with_coats if coats else encode)(vae, scenes, device).half(),
         views=group.views,
         reuse=reuse,
         seed=seed,
         shard=SHARD // group.views if shard is None else shard,
         folder=folder,
-        name=f"latents-{world_fingerprint()}-{fingerprint[:12]}-{group.name}",
+        name=f"{'coated-' if coats else ''}latents-{world_fingerprint()}-{fingerprint[:12]}-{group.name}",
     )
+
+
+def encode_with_coats(vae: AutoencoderKL, scenes: list[Scene], device: torch.device | str) -> Tensor:
+    """The latents of any number of scenes and, as one more channel, how much of each cell shows a coat."""
+    latents = encode(vae, scenes, device)
+    parts = [scenes[first : first + CHUNK] for first in range(0, len(scenes), CHUNK)]
+    shares = torch.cat([coat_share(part, latents.shape[-1], device) for part in parts])
+    return torch.cat([latents, shares.to(latents)], dim=1)
 
 
 @torch.no_grad()
