@@ -43,7 +43,7 @@ from imagic.core.memory import ran_out
 from imagic.core.noise import add_noise, training_target
 from imagic.core.options import build_options
 from imagic.core.types import Progress, TuningPlan
-from imagic.methods._imagic_fit import Subject, fit_embedding, fit_network
+from imagic.methods._imagic_fit import Subject, fit_embedding, fit_network, own_noise
 from imagic.methods._imagic_options import PRESETS, EditOptions, FitOptions
 from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._imagic_search import agreement_with, search
@@ -59,6 +59,7 @@ COMMUNITY_A, COMMUNITY_B = (500, 1e-3), (1000, 2e-6)
 # Sides of the squares whose products are timed, and for how many seconds each.
 SQUARES, SQUARES_CPU, SQUARES_SMOKE, PEAK_SECONDS = (4096, 8192, 16384), (512, 1024, 2048), (128,), 0.5
 SMOKE_STEPS = 3
+FITTED = ("embedding_steps", "network_steps", "inversion_steps")  # the options that a smoke run makes short
 
 
 @dataclass
@@ -104,10 +105,12 @@ def stages(flop: Flop, preset: str, tuning: str, guided: int) -> dict[str, tuple
         return {"A": (COMMUNITY_A[0], flop.embedding), "B": (COMMUNITY_B[0], flop.network)}
     fit, edit = options(preset, tuning, None)
     rows = searched_rows(edit, guided)
+    inversion = {"inversion": (fit.inversion_steps, flop.forward)} if fit.start == "inversion" else {}
     return {
         "encode": (1, flop.encode + flop.decode),
         "A": (fit.embedding_steps, fit.embedding_pairs * flop.embedding),
         "B": (fit.network_steps, fit.network_pairs * flop.network),
+        **inversion,
         "sampling": (edit.num_steps, 2 * guided * flop.forward),
         "search": ((edit.candidates + edit.refine) * rows, flop.forward + flop.decode / rows),
     }
@@ -119,7 +122,7 @@ def options(preset: str, tuning: str, steps: int | None) -> tuple[FitOptions, Ed
     edit: dict[str, Any] = {}
     if steps:
         whole = build_options(FitOptions, fit)
-        fit |= {name: min(steps, getattr(whole, name)) for name in ("embedding_steps", "network_steps")}
+        fit |= {name: min(steps, getattr(whole, name)) for name in FITTED}
         edit = {"num_steps": steps, "candidates": 3, "refine": 0, "search_steps": 2, "agreement_pairs": 1}
     return build_options(FitOptions, fit), build_options(EditOptions, edit)
 
@@ -141,7 +144,10 @@ def run_imagic(backbone: NetworkBackbone, image: Tensor, fit: FitOptions, edit: 
     subject = Subject(z0, fixed, seed=0, max_pairs=fit.max_pairs)
     embedding, _ = clock("A", fit_embedding(backbone, subject, texts[:1], fit))
     change, _ = clock("B", fit_network(backbone, subject, embedding, fit))
-    fitted = Fitted(z0, embedding, texts[:1], texts[1:], change, None, TEXT)
+    noise = None
+    if fit.start == "inversion":
+        noise = clock("inversion", own_noise(backbone, z0, embedding, change, fit.inversion_steps))
+    fitted = Fitted(z0, embedding, texts[:1], texts[1:], change, None, TEXT, noise)
     shots, name = [Shot(0.7, 0), Shot(0.0, 0)], "sampling"
     clock(name, render(backbone, fitted, shots, edit, num_steps=edit.num_steps, sampler=edit.sampler, stage=name))
     clock("search", search(backbone, fitted, picture, [0], edit, agreement_with(backbone, fitted, edit)))

@@ -18,7 +18,7 @@ from benchmarks.speed_models import build, count, counted
 from imagic.core.types import Progress, TuningPlan
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-STAGES = ("encode", "A", "B", "sampling", "search")
+STAGES = ("encode", "A", "B", "inversion", "sampling", "search")
 
 
 def test_products_and_attention_are_counted_as_on_paper() -> None:
@@ -67,12 +67,12 @@ def test_its_smoke_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert row["memory"]["mib"] > 0
         assert row["dtype"] in written["matrix_peak_flop_per_second"]
     fast, peer = (rows["tiny-sd1", "full", preset, "B"] for preset in presets)
-    assert (fast["steps"], peer["steps"]) == (100, 1000)
+    assert (fast["steps"], peer["steps"]) == (30, 1000)
     assert peer["dtype"] == "float32"
     # Four pairs in a step against one.
     assert fast["flop"] / fast["steps"] == 4 * peer["flop"] / peer["steps"]
     search = rows["tiny-sd1", "full", "fast", "search"]
-    assert search["steps"] == (9 + 4) * (2 * 8 + 2 * 32)  # candidates, guided steps, pairs for agreement
+    assert search["steps"] == (9 + 4) * (2 * 8 + 2 * 8)  # candidates, guided steps, pairs for agreement
     table = capsys.readouterr().out
     assert table.count("\n| tiny-") == len(rows)
     assert "| 3/1000 |" in table

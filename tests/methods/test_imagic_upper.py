@@ -202,7 +202,7 @@ def test_a_saved_fit_of_a_cascade_is_edited_and_exported(
     assert np.array_equal(*(np.asarray(image) for image in images))
     assert images[0].size == (30, 40)
     paths = {path.name for path in api.export(made, tmp_path / "out", eta=0.5)}
-    assert paths == {f"{name}.safetensors" for name in ("e_tgt", "e_opt", "e_eta", "lora", "upper-lora")}
+    assert paths == {f"{name}.safetensors" for name in ("e_tgt", "e_opt", "e_eta", "start", "lora", "upper-lora")}
     upper = tiny.build_if_upper(16)
     upper.load_lora_weights(tmp_path / "out", weight_name="upper-lora.safetensors")
     factors = load_file(tmp_path / "out" / "upper-lora.safetensors")

@@ -22,6 +22,7 @@ from imagic.core.conditioning import Conditioning
 from imagic.core.errors import OptionError
 from imagic.core.losses import Pairs, denoising_loss, stratified_pairs
 from imagic.core.optimise import Rated, check_finite, minimise
+from imagic.core.sampling import invert
 from imagic.core.types import Backbone, Progress, TuningPlan, WeightChange
 from imagic.methods._imagic_options import FitOptions, NetworkOptions
 
@@ -109,6 +110,15 @@ def fit_network(
             options,
         )
         return tuning.change(), curve
+
+
+def own_noise(
+    backbone: Backbone, z0: Tensor, embedding: Conditioning, change: WeightChange | None, num_steps: int
+) -> Generator[Progress, None, Tensor]:
+    """The noise in which DDIM inversion of z0 (1, C, h, w) ends under its fitted text and network, (1, C, h, w)."""
+    with backbone.changed(change):
+        trajectory = yield from invert(backbone, z0, backbone.schedule(num_steps), embedding)
+    return trajectory[0]
 
 
 def embedding_rate(tensor: Tensor, rate: float) -> float:

@@ -16,18 +16,17 @@ import torch
 
 from imagic.core.conditioning import Conditioning
 from imagic.core.losses import fixed_pairs
-from imagic.core.sampling import invert
 from imagic.core.state import pack_change, pack_conditioning
 from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State, WeightChange
 from imagic.methods import _common as common
 from imagic.methods import _imagic_options as options_of
-from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network, stored
+from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network, own_noise, stored
 from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._imagic_search import agreement_with, psnr, score, search
 from imagic.methods._imagic_upper import fit_upper, with_details
 
-# Ten steps of stage A, after which the paper can no longer edit, give a few hundredths; useful fits 0.5 and more.
-LEAST_MOVE = 0.2
+# Ten steps of stage A, after which the paper can no longer edit, give a few hundredths; useful fits 0.2 and more.
+LEAST_MOVE = 0.1
 # Below this a reader no longer takes eta 0 for the input.
 LEAST_RECONSTRUCTION_DB = 20.0
 # Two renderings from the same noise that are this near look the same.
@@ -72,10 +71,8 @@ class Imagic:
             change = stored(change)
             tensors |= pack_change("change", change)
         if options.start == "inversion":
-            schedule = backbone.schedule(options.inversion_steps)
-            with backbone.changed(change):
-                trajectory = yield from invert(backbone, z0, schedule, fitted)
-            tensors["start"] = trajectory[0].cpu()
+            noise = yield from own_noise(backbone, z0, fitted, change, options.inversion_steps)
+            tensors["start"] = noise.cpu()
         if upper is not None:
             upper = stored(upper)
             tensors |= pack_change("upper", upper)
