@@ -20,20 +20,20 @@ from imagic.core import registry
 # name -> (fit options, edit options), over the defaults.
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
-    "embedding-100": ({"embedding_steps": 100}, {}),
+    "embedding-40": ({"embedding_steps": 40}, {}),
     "embedding-2e-2": ({"embedding_lr": 2e-2}, {}),
-    "embedding-200-1e-2": ({"embedding_steps": 200, "embedding_lr": 1e-2}, {}),
-    "network-50": ({"network_steps": 50}, {}),
-    "network-200": ({"network_steps": 200}, {}),
+    "network-15": ({"network_steps": 15}, {}),
+    "network-60": ({"network_steps": 60}, {}),
     "network-2e-5": ({"network_lr": 2e-5}, {}),
-    "network-8-pairs-7e-6-even": ({"network_pairs": 8, "network_lr": 7e-6, "cooldown": 0.0}, {}),
+    "fresh-noise": ({"start": "noise", "embedding_steps": 60, "network_steps": 100}, {}),
+    "fresh-noise-0.3": ({}, {"fresh_noise": 0.3}),
     "lora": ({"tuning": "lora"}, {}),
     "guidance-5": ({}, {"guidance_scale": 5.0}),
     "guidance-3-throughout": ({}, {"guidance_at_zero": 3.0}),
-    "closeness-0.1": ({}, {"closeness_weight": 0.1}),
+    "closeness-0.2": ({}, {"closeness_weight": 0.2}),
     "closeness-0.3": ({}, {"closeness_weight": 0.3}),
     "closeness-0.5": ({}, {"closeness_weight": 0.5}),
-    "agreement-16": ({}, {"agreement_pairs": 16}),
+    "agreement-32": ({}, {"agreement_pairs": 32}),
 }
 
 

@@ -312,7 +312,7 @@ def _same_for_all_seeds(results: Sequence[EditResult]) -> tuple[str, ...]:
     first, *others = ([candidate.image for candidate in result.chosen] for result in results)
     if not others or not all(torch.equal(a, b) for images in others for a, b in zip(first, images, strict=True)):
         return ()
-    return ("All seeds gave the same picture, since no noise was drawn: ask for one seed, or for fresh_noise.",)
+    return ("All seeds gave the same picture, since no noise was drawn: ask for one, or set an option that draws it.",)
 
 
 def _seeds(seed: int, count: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ them, see `unsaid`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from imagic.backbones.vp import VPGrid
+from imagic.core.noise import NoiseLevels
 from imagic.core.seeds import derive
 from imagic.menagerie.captions import caption, caption_with_facts
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
@@ -93,12 +95,12 @@ def build_text_encoder(tokenizer: Any) -> CLIPTextModel:
     )
 
 
-def coarse_first(levels: int) -> Tensor:
-    """How training spends itself on noise levels, from the least noise to the most: (levels,), sums to 1."""
-    fine = int(FINE_LEVELS * levels)
-    density = torch.full((levels,), (1 - FINE_SHARE) / (levels - fine), dtype=torch.float64)
+def coarse_first(levels: NoiseLevels) -> NoiseLevels:
+    """The levels, from the least noise to the most, with how training spends itself on them."""
+    fine = int(FINE_LEVELS * len(levels))
+    density = torch.full((len(levels),), (1 - FINE_SHARE) / (len(levels) - fine), dtype=torch.float64)
     density[:fine] = FINE_SHARE / fine
-    return density
+    return replace(levels, density=density)
 
 
 def with_deep(unet: UNet2DConditionModel, z: Tensor, t: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +128,7 @@ class DiffusionTask:
         deepest = UNET["block_out_channels"][-1]
         self.reader, self.unsaid = FactReader(deepest), Unsaid(TEXT_WIDTH, deepest)
         self.grid = VPGrid(self.name, self.scheduler)
-        self.density = coarse_first(len(self.grid.levels))
+        self.grid.levels = coarse_first(self.grid.levels)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder, READER: self.reader, UNSAID: self.unsaid}
@@ -137,7 +139,7 @@ class DiffusionTask:
         rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
         captions = [("", {}) if rng.random() < EMPTY_SHARE else caption_with_facts(scene, rng) for scene in scenes]
         texts, named = zip(*captions, strict=True)
-        given = noised(z0, self.grid, noise, self.density)
+        given = noised(z0, self.grid, noise)
         hidden = self.text_encoder(self._tokens(list(texts))).last_hidden_state
         told = tell(scenes, named, rng).to(self.device)
         hidden = add_unsaid(hidden, self.unsaid, told)

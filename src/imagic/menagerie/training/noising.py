@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,10 +21,9 @@ class Noised:
     target: Tensor
 
 
-def noised(z0: Tensor, grid: VPGrid, noise: torch.Generator, density: Tensor | None = None) -> Noised:
-    """z0: clean latents, float32. noise: a CPU generator. density: (levels,), how often each level is drawn; None:
-    evenly."""
-    pairs = stratified_pairs(len(z0), replace(grid.levels, density=density), z0.shape[1:], noise)
+def noised(z0: Tensor, grid: VPGrid, noise: torch.Generator) -> Noised:
+    """z0: clean latents, float32. noise: a CPU generator."""
+    pairs = stratified_pairs(len(z0), grid.levels, z0.shape[1:], noise)
     level, eps = grid.levels[pairs.index], pairs.eps.to(z0.device)
     return Noised(
         add_noise(z0, eps, level.alpha, level.sigma),

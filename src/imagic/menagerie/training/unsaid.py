@@ -26,7 +26,7 @@ from imagic.menagerie.facts import FACTS, NONE, colours_of, facts, postures_of
 from imagic.menagerie.sampling import BASE_COLOURS, sample_scene
 from imagic.menagerie.scenes import Animal, Coat, Scene, Thing
 
-UNSAID = "unsaid"  # the name of encoder and reader among the trained networks; not exported
+UNSAID = "unsaid"  # the name of encoder and reader among the trained networks
 PLACES = 8  # of the embedding, its last ones
 SHARE = 0.8  # of the captions that have something added
 EDITS = 0.5  # of these: what is added tells of another picture than the text, in one fact
