@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from imagic.core.declaration import EDITED_BY_AI, read_declaration
-from tests.cli.conftest import Run
+from tests.cli.conftest import TINY_EDIT, TINY_FIT, Run
 from tests.signing.conftest import key_files, no_keys_of_this_user
 
 __all__ = ["key_files", "no_keys_of_this_user"]  # fixtures
@@ -79,6 +79,50 @@ def test_a_given_key_signs(edit: Run, run: Run, tmp_path: Path, key_files: Any, 
     found = inspected(run, made)["content_credentials"]
     assert (found["signed_by"], found["state"]) == ("Jo", "unknown")
     assert list(no_keys_of_this_user.iterdir()) == []
+
+
+def test_what_is_made_again_says_as_much_or_as_little_as_asked(
+    edit: Run, run: Run, picture: Path, model_folder: Path, tmp_path: Path, no_keys_of_this_user: Path
+) -> None:
+    made = edit("-o", tmp_path / "out.png").stdout.strip()
+    again = ("redo", made, "--image", picture, "--model", model_folder)
+    assert run(*again, "-o", tmp_path / "silent.png", "--no-metadata").exit_code == 0
+    facts = inspected(run, tmp_path / "silent.png")
+    assert (facts["record"], facts["declares"]) == (None, {})
+    assert run(*again, "-o", tmp_path / "signed.png", "--sign").exit_code == 0
+    found = inspected(run, tmp_path / "signed.png")["content_credentials"]
+    assert (found["intact"], found["state"]) == (True, "own")
+    assert run(*again, "-o", tmp_path / "both.png", "--sign", "--no-metadata").exit_code == 2
+    assert not (tmp_path / "both.png").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_signs_each_of_its_pictures(
+    run: Run, picture: Path, model_folder: Path, tmp_path: Path, no_keys_of_this_user: Path, workers: int
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("batch", picture.parent, "--text", "a cat", "--out", out, "--model", model_folder, "--num-seeds", "2")
+    made = run(*arguments, *TINY_FIT, *TINY_EDIT, "--sign", *(("--workers", str(workers)) if workers else ()))
+    assert made.exit_code == 0, made.stderr
+    pictures = sorted(out.glob("*.png"))
+    assert len(pictures) == 2
+    for path in pictures:
+        found = inspected(run, path)["content_credentials"]
+        assert (found["intact"], found["state"]) == (True, "own")
+    again = run(*arguments, *TINY_FIT, *TINY_EDIT, "--sign")
+    assert "2 were done already" in again.stderr
+    unsigned = run(*arguments, *TINY_FIT, *TINY_EDIT)
+    assert (unsigned.exit_code, "overwrite" in unsigned.stderr) == (1, True)
+
+
+def test_a_batch_with_a_missing_key_ends_before_any_work(
+    run: Run, picture: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.pem"
+    arguments = ("batch", picture.parent, "--text", "a cat", "--out", tmp_path / "out", "--model", model_folder)
+    wrong = run(*arguments, "--sign", "--sign-key", missing, "--sign-cert", missing)
+    assert (wrong.exit_code, (tmp_path / "out").exists()) == (1, False)
+    assert "cannot be read" in wrong.stderr
 
 
 def test_what_does_not_go_together_is_a_usage_error_before_any_work(edit: Run, tmp_path: Path) -> None:

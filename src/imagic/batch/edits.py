@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imagic import api
 from imagic.batch.jobs import Job
@@ -17,24 +17,38 @@ from imagic.core.images import read_image
 from imagic.core.provenance import check_output, portable_model_name
 from imagic.core.types import Backbone
 
+if TYPE_CHECKING:
+    from imagic.signing import Signer
 
-def opening(model: Mapping[str, Any], cache: Mapping[str, Any] | None = None, metadata: bool = True) -> Opening:
+
+# The files of a "key" and of its certificates, "cert".
+Signing: TypeAlias = Mapping[str, str]
+
+
+def opening(
+    model: Mapping[str, Any], cache: Mapping[str, Any] | None = None, metadata: bool = True,
+    signing: Signing | None = None,
+) -> Opening:  # fmt: skip
     """How a worker comes by an `Edits`. model: the arguments of api.load_model, plain; cache: of api.Cache, None for
-    none. metadata: whether pictures say how they were made."""
-    values = {"model": model, "cache": cache, "metadata": metadata}
+    none. metadata: whether pictures say how they were made; signing: with what they are signed, None for not at all."""
+    values = {"model": model, "cache": cache, "metadata": metadata, "signing": signing}
     return Opening("imagic.batch.edits:open_edits", values)
 
 
-def open_edits(model: Mapping[str, Any], cache: Mapping[str, Any] | None, metadata: bool) -> Edits:
+def open_edits(
+    model: Mapping[str, Any], cache: Mapping[str, Any] | None, metadata: bool, signing: Signing | None
+) -> Edits:
     """Raises an ImagicError as api.load_model."""
-    return Edits(api.load_model(**model), None if cache is None else api.Cache(**cache), metadata)
+    return Edits(api.load_model(**model), None if cache is None else api.Cache(**cache), metadata, signing)
 
 
 class Edits:
     """Makes pictures with one model. cache: how fits are kept beyond the present group of tasks."""
 
-    def __init__(self, backbone: Backbone, cache: api.Cache | None, metadata: bool = True) -> None:
-        self._backbone, self._cache, self._metadata = backbone, cache, metadata
+    def __init__(
+        self, backbone: Backbone, cache: api.Cache | None, metadata: bool = True, signing: Signing | None = None
+    ) -> None:
+        self._backbone, self._cache, self._metadata, self._signing = backbone, cache, metadata, signing
         self._fitted: tuple[str, api.Fit] | None = None
 
     @property
@@ -89,9 +103,16 @@ class Edits:
         )
         if len(edited.chosen) != 1:
             raise OptionError(f"A job gives one picture, not {len(edited.chosen)}: ask for one strength.")
-        edited.save_each([place], overwrite=True, metadata=self._metadata)
+        edited.save_each([place], overwrite=True, metadata=self._metadata, signer=self._signer(root / job.image))
         return {
             "strength": edited.strengths[0],
             "seconds": {"fit": round(fit_seconds, 3), "edit": round(time.monotonic() - started - fit_seconds, 3)},
             "warnings": list(edited.warnings),
         }
+
+    def _signer(self, image: Path) -> Signer | None:
+        if self._signing is None:
+            return None
+        from imagic.signing import open_signer
+
+        return open_signer(self._signing["key"], self._signing["cert"], image)

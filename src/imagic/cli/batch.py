@@ -50,6 +50,9 @@ def batch(
     no_cache: keeping.NoCache = False,
     checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
     no_metadata: marking.NoMetadata = False,
+    sign: marking.Sign = False,
+    sign_key: marking.SignKey = None,
+    sign_cert: marking.SignCert = None,
     *,
     loading: Loading,
 ) -> None:
@@ -100,8 +103,11 @@ def batch(
         "checkpoint": "none" if no_cache else "auto",
         "checkpoint_seconds": checkpoint_seconds,
     }
-    results = Results(out, {**of_model, "metadata": not no_metadata}, part, overwrite)
-    crew = crew_of(edits.opening({**of_model, "device": device}, cache, not no_metadata), workers, ray)
+    signing = marking.signing_of(sign, sign_key, sign_cert, no_metadata)
+    settings_of_run = {**of_model, "metadata": not no_metadata, **({"signed": True} if sign else {})}
+    results = Results(out, settings_of_run, part, overwrite)
+    work = edits.opening({**of_model, "device": device}, cache, not no_metadata, signing)
+    crew = crew_of(work, workers, ray)
     try:
         with progress_bars(one=True) as update:
             summary = api.finish(run(found, results, crew, retry=retry, on_step=update, say=say), update)

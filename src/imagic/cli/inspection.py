@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagic.cli import keeping
+from imagic.cli import keeping, marking
 from imagic.cli import options as given
 from imagic.cli.edit import describe
 from imagic.cli.loading import Loading, loads_a_model
@@ -34,6 +34,10 @@ def redo(
     dtype: given.Dtype = None,
     checkpoint: keeping.Checkpoint = None,
     checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
+    no_metadata: marking.NoMetadata = False,
+    sign: marking.Sign = False,
+    sign_key: marking.SignKey = None,
+    sign_cert: marking.SignCert = None,
     *,
     loading: Loading,
 ) -> None:
@@ -51,6 +55,7 @@ def redo(
     record.check_mask(given_mask)
     path = out or free([made.with_name(f"{made.stem}-redone{made.suffix}")])[0]
     check_output(path, picture, overwrite)
+    signer = marking.signer_of(sign, sign_key, sign_cert, no_metadata, image)
     then = read_image(made)
     started = time.monotonic()
     # A CPU and a GPU round differently: what was made on the CPU is made again there.
@@ -63,7 +68,7 @@ def redo(
         edited = api.redo(record, picture, mask=given_mask, model=backbone, cache=cache, on_progress=update)
     for sentence in edited.warnings:
         warn(sentence)
-    edited.save_each([path], overwrite)
+    edited.save_each([path], overwrite, not no_metadata, signer)
     now = edited.picture(0)
     # JPEG alters every pixel a little, so there is nothing to compare with.
     same = None if then.format == "JPEG" else now.pixels_sha256 == then.pixels_sha256

@@ -31,12 +31,28 @@ SignCert: TypeAlias = Annotated[
 
 def signer_of(sign: bool, key: Path | None, cert: Path | None, no_metadata: bool, image: Path) -> Signer | None:
     """The options as the api takes them; the own key is made here where there is none yet. image: the input."""
-    if sign and no_metadata:
-        raise typer.BadParameter("--sign writes metadata: leave --no-metadata out.")
-    if not sign and (key or cert):
-        raise typer.BadParameter("--sign-key and --sign-cert are for --sign: give it too.")
-    if not sign:
+    if not _signs(sign, key, cert, no_metadata):
         return None
     from imagic.signing import open_signer
 
     return open_signer(key, cert, image)
+
+
+def signing_of(sign: bool, key: Path | None, cert: Path | None, no_metadata: bool) -> dict[str, str] | None:
+    """The options as batch.edits takes them: the files of the key and its certificates, read once to see that they
+    can be; None where nothing is signed."""
+    if not _signs(sign, key, cert, no_metadata):
+        return None
+    from imagic.signing import key_files, open_credentials
+
+    files = key_files(key, cert)
+    open_credentials(*files)
+    return {name: str(file.absolute()) for name, file in zip(("key", "cert"), files, strict=True)}
+
+
+def _signs(sign: bool, key: Path | None, cert: Path | None, no_metadata: bool) -> bool:
+    if sign and no_metadata:
+        raise typer.BadParameter("--sign writes metadata: leave --no-metadata out.")
+    if not sign and (key or cert):
+        raise typer.BadParameter("--sign-key and --sign-cert are for --sign: give it too.")
+    return sign

@@ -40,6 +40,16 @@ def open_credentials(
     Raises NotAvailable without the packages, OptionError for files that cannot be used, OutputError where the own key
     cannot be written.
     """
+    key, cert = key_files(key, cert, folder)
+    return _parsed(_read(key), _read(cert), f"{key}" if key == cert else f"{key} and {cert}")
+
+
+def key_files(
+    key: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    folder: Path | None = None,
+) -> tuple[Path, Path]:
+    """The files that `open_credentials` reads. Raises as it does, but for what stands in them."""
     need_packages()
     if key is None and cert is None:
         key, cert = os.environ.get(KEY_VARIABLE) or None, os.environ.get(CERT_VARIABLE) or None
@@ -47,7 +57,7 @@ def open_credentials(
         key = cert = own_key.own_key_file(folder or own_key.own_folder())
     if key is None or cert is None:
         raise OptionError("A key and its certificates go together: give both files, or neither for imagic's own key.")
-    return _parsed(_read(key), _read(cert), f"{key}" if key == cert else f"{key} and {cert}")
+    return Path(key), Path(cert)
 
 
 def own_root(folder: Path | None = None) -> str:
