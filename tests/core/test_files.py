@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagic.core.errors import OutputError
-from imagic.core.files import check_writable, replacing, write_bytes
+from imagic.core.files import check_writable, replacing, replacing_folder, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -156,3 +156,28 @@ def test_the_temporary_file_keeps_the_suffix(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.safetensors") as part:
         assert part.suffix == ".safetensors"
         assert part.parent == tmp_path
+
+
+def test_a_folder_takes_the_place_of_the_one_before_as_a_whole(tmp_path: Path) -> None:
+    place = tmp_path / "export"
+    for text in ("one", "two"):
+        with replacing_folder(place) as part:
+            (part / "deep").mkdir()
+            (part / "deep" / text).write_text(text)
+        assert names(place / "deep") == [text]
+    assert names(tmp_path) == ["export"]
+
+
+def test_a_folder_that_could_not_be_filled_leaves_the_one_before(tmp_path: Path) -> None:
+    place = tmp_path / "export"
+    place.mkdir()
+    (place / "old").write_text("old")
+
+    def fail() -> None:
+        with replacing_folder(place) as part:
+            (part / "new").write_text("half")
+            raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.raises(OutputError, match="disk is full"):
+        fail()
+    assert (names(tmp_path), names(place)) == (["export"], ["old"])

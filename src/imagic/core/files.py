@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write beside the target, flush to the disk, rename.
+"""Files and folders that are either whole or not there: write beside the target, flush to the disk, rename.
 
 Whatever stops the writing (an error, Ctrl-C, a full disk), the target keeps what it held before,
 and nothing half-written appears under its name.
@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,31 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, overwrite: bool = Fal
     """`data` as the whole content of `path`, atomically. Raises OutputError as `replacing`."""
     with replacing(path, overwrite) as part:
         part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new empty folder beside `path`, to be filled within the block; takes the place of `path` when the block ends
+    well. Killed between the two renames, `path` is not there, but never half-written. Raises OutputError."""
+    new, old = (path.with_name(f".{part_stem(path)}.{secrets.token_hex(6)}.{end}") for end in ("part", "old"))
+    try:
+        new.mkdir()
+        yield new
+        for file in new.rglob("*"):
+            _flush(file)
+        if path.exists():
+            os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+    except OSError as error:
+        raise OutputError(_explained(path, error)) from error
+    finally:
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -65,7 +65,6 @@ class JudgeTask:
         return tile(draw([scene for seed in range(8) for scene in trio(seed, held_out=True)], self.device), columns=6)
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         judge = Judge(cast(Reader, networks["reader"]), threshold=0.0)
         judge.threshold = calibrate(judge, self.device, self.calibration)
         judge.save(folder / FILE)

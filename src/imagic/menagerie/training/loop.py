@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imagic.core.errors import OptionError, StateError
-from imagic.core.files import replacing
+from imagic.core.files import replacing, replacing_folder
 from imagic.core.optimise import cooled
 from imagic.core.seeds import derive, generator
 from imagic.menagerie.training.optimiser import Optimiser
@@ -75,7 +75,7 @@ class Task(Protocol):
         """A picture of what the averaged networks can do."""
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
-        """Writes the averaged networks as they ship."""
+        """Writes the averaged networks as they ship into an empty folder."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def train(task: Task, plan: Plan, out: Path, device: torch.device | str = "cpu")
                 task.sheet(averaged).save(out / f"sheet-{done:07d}.png")
         rate = (done - first) * plan.batch / (now - started)
         yield Report(done, plan.steps, dict(running), rate, (plan.steps - done) * plan.batch / rate)
-    task.export(averaged, out / "export")
+    with replacing_folder(out / "export") as part:
+        task.export(averaged, part)
 
 
 def _average(averaged: Mapping[str, nn.Module], networks: Mapping[str, nn.Module], decay: float) -> None:
