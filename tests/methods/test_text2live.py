@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
+from imagic.core.checkpoint import Checkpoint
 from imagic.core.errors import NotAvailable, OptionError, StateError, TextError
 from imagic.core.options import build_options
 from imagic.core.types import FitRequest, State
@@ -21,6 +23,7 @@ from imagic.methods import _text2live_losses as losses
 from imagic.methods import text2live
 from imagic.methods._edit_layer import LayerGenerator
 from imagic.methods.text2live import Text2LIVE, Text2LIVEFit
+from tests.methods.conftest import finish
 from tests.methods.running import edit, fit
 from tests.metrics.tiny import clip_folder
 
@@ -180,6 +183,26 @@ def test_a_seed_means_one_layer_and_leaves_the_global_generator(
     assert all(torch.equal(first.tensors[name], again.tensors[name]) for name in first.tensors)
     other = fit(Text2LIVE(), eps_backbone, replace(grey_to_red, seed=4), **FEW)
     assert not torch.equal(first.tensors["layer"], other.tensors["layer"])
+
+
+@pytest.mark.usefixtures("colours")
+def test_ended_after_any_step_it_goes_on_with_the_same_numbers(
+    eps_backbone: StableDiffusionBackbone, grey_to_red: FitRequest, tmp_path: Path
+) -> None:
+    whole = fit(Text2LIVE(), eps_backbone, grey_to_red, **FEW)
+    options = build_options(Text2LIVEFit, FEW)
+    for kill in (1, 2, 3):
+        path = tmp_path / f"{kill}.checkpoint.safetensors"
+
+        def kept(path: Path = path) -> FitRequest:
+            return replace(grey_to_red, checkpoint=Checkpoint(path, "k", seconds=0, clock=lambda: 0.0))
+
+        loop = Text2LIVE().fit(eps_backbone, kept(), options)
+        assert len(list(itertools.islice(loop, kill))) == kill
+        loop.close()
+        rest, again = finish(Text2LIVE().fit(eps_backbone, kept(), options))
+        assert [progress.step for progress in rest] == list(range(kill + 1, 4))
+        assert all(torch.equal(again.tensors[name], whole.tensors[name]) for name in whole.tensors)
 
 
 def test_it_works_over_any_clip_of_transformers(

@@ -7,21 +7,34 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from imagic.core.checkpoint import Checkpoint, Stage
+
 EPSILON = 1e-6
 MOMENTUM = 0.9
 
 
 class Madgrad:
     """Algorithm 1 over leaves with gradients: s += l g, v += l g^2, z = x_0 - s / (v^(1/3) + eps), and x goes a tenth
-    of the way to z, where l = rate * sqrt(k + 1) in step k."""
+    of the way to z, where l = rate * sqrt(k + 1) in step k. stage: begins where that stands, and holds parameters and
+    sums; saying what is `reached` is left to the caller."""
 
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], stage: Stage | None = None) -> None:
+        stage = stage or Checkpoint().stage("")
         self.parameters = list(parameters)
-        self.step_number = 0
+        self.step_number = stage.step
         with torch.no_grad():
             self._start = [p.clone() for p in self.parameters]
             self._sum = [torch.zeros_like(p) for p in self.parameters]
             self._squares = [torch.zeros_like(p) for p in self.parameters]
+            for name, tensor in self.tensors().items():
+                if name in stage.tensors:
+                    tensor.copy_(stage.tensors[name])
+        stage.holds(self.tensors)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What changes from step to step, by the number of the parameter, and where each began."""
+        kinds = {"value": self.parameters, "start": self._start, "sum": self._sum, "squares": self._squares}
+        return {f"{number}.{kind}": tensor for kind, own in kinds.items() for number, tensor in enumerate(own)}
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:

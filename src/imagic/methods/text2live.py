@@ -144,8 +144,11 @@ def _train(
         torch.manual_seed(derive(request.seed, "text2live/network"))
         network = LayerGenerator(options.width, options.scales).to(image.device)
     noise = generator(derive(request.seed, "text2live/views"))
-    optimiser = Madgrad(network.parameters())
-    for step in range(options.num_steps):
+    stage = request.checkpoint.stage("train")
+    if "generator" in stage.tensors:
+        noise.set_state(stage.tensors["generator"])
+    optimiser = Madgrad(network.parameters(), stage)
+    for step in range(stage.step, options.num_steps):
         fade = 1 - (step + 1) / options.num_steps
         with torch.enable_grad():
             values = _losses(encoder, network, image, region, wanted, fade, options, noise)
@@ -153,7 +156,10 @@ def _train(
         if not math.isfinite(float(loss.detach())):
             raise OptionError(f"The training diverged at step {step + 1}: use a lower learning rate.")
         loss.backward()  # type: ignore[no-untyped-call]
+        stage.changing()
         optimiser.step(options.rate(step))
+        finished = step + 1 == options.num_steps
+        stage.reached(step + 1, {"generator": noise.get_state()}, finished=finished)
         shown = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in values.items()}}
         yield Progress("train", step + 1, options.num_steps, shown)
     with torch.no_grad():
