@@ -32,6 +32,7 @@ ALIASES = {
     "sd3.5-medium": "stabilityai/stable-diffusion-3.5-medium",
     "sd3.5-large": "stabilityai/stable-diffusion-3.5-large",
     "flux-dev": "black-forest-labs/FLUX.1-dev",
+    "z-image": "Tongyi-MAI/Z-Image",
     "if-medium": "DeepFloyd/IF-I-M-v1.0+DeepFloyd/IF-II-M-v1.0",
     "if-xl": "DeepFloyd/IF-I-XL-v1.0+DeepFloyd/IF-II-L-v1.0",
 }
