@@ -8,15 +8,17 @@ from typing import Annotated
 
 import typer
 
-from imagic.cli import crews, keeping, marking
+from imagic.cli import crews, keeping
 from imagic.cli import options as given
 from imagic.cli.crews import crew_of
 from imagic.cli.loading import Loading, loads_a_model
+from imagic.cli.marking import Marks, marks_pictures
 from imagic.cli.show import emit_json, progress_bars, say
 from imagic.cli.values import parse_crop, parse_settings, parse_strength
 
 
 @loads_a_model
+@marks_pictures
 def batch(
     jobs: Annotated[Path, typer.Argument(metavar="JOBS|DIR", help="A .jsonl or .csv table, or a folder of pictures.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder of results and of report.jsonl.")],
@@ -49,12 +51,9 @@ def batch(
     dtype: given.Dtype = None,
     no_cache: keeping.NoCache = False,
     checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
-    no_metadata: marking.NoMetadata = False,
-    sign: marking.Sign = False,
-    sign_key: marking.SignKey = None,
-    sign_cert: marking.SignCert = None,
     *,
     loading: Loading,
+    marks: Marks,
 ) -> None:
     """Edit many pictures, and print where the report is; what is done in DIR is not done again.
 
@@ -103,10 +102,10 @@ def batch(
         "checkpoint": "none" if no_cache else "auto",
         "checkpoint_seconds": checkpoint_seconds,
     }
-    signing = marking.signing_of(sign, sign_key, sign_cert, no_metadata)
-    settings_of_run = {**of_model, "metadata": not no_metadata, **({"signed": True} if sign else {})}
-    results = Results(out, settings_of_run, part, overwrite)
-    work = edits.opening({**of_model, "device": device}, cache, not no_metadata, signing)
+    work = edits.opening({**of_model, "device": device}, cache, marks.metadata, marks.signing())
+    # Runs that sign nothing are told apart as they were before signing was there.
+    of_marks = {"metadata": marks.metadata, **({"signed": True} if marks.sign else {})}
+    results = Results(out, {**of_model, **of_marks}, part, overwrite)
     crew = crew_of(work, workers, ray)
     try:
         with progress_bars(one=True) as update:

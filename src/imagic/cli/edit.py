@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagic.cli import keeping, marking
+from imagic.cli import keeping
 from imagic.cli import options as given
 from imagic.cli.loading import Loading, loads_a_model
+from imagic.cli.marking import Marks, marks_pictures
 from imagic.cli.naming import beside, free
 from imagic.cli.show import busy, emit_json, progress_bars, warn
 from imagic.cli.values import parse_crop, parse_settings, parse_strength
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @loads_a_model
+@marks_pictures
 def edit(
     image: given.ImageFile,
     text: Annotated[
@@ -67,12 +69,9 @@ def edit(
     no_cache: keeping.NoCache = False,
     checkpoint: keeping.Checkpoint = None,
     checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
-    no_metadata: marking.NoMetadata = False,
-    sign: marking.Sign = False,
-    sign_key: marking.SignKey = None,
-    sign_cert: marking.SignCert = None,
     *,
     loading: Loading,
+    marks: Marks,
 ) -> None:
     """Edit a picture as a text says, and print where the result is.
 
@@ -116,7 +115,7 @@ def edit(
     paths = paths if named else free(paths)
     for path in paths:
         check_output(path, picture, overwrite)
-    signer = marking.signer_of(sign, sign_key, sign_cert, no_metadata, image)
+    signer = marks.signer(image)
     for extra in (save_state, sheet):
         if extra is not None:
             check_writable(extra, overwrite)
@@ -160,13 +159,12 @@ def edit(
         )
     show_warnings(edited.warnings, shown)
     paths = paths if named else free(paths)
-    metadata = not no_metadata
-    edited.save_each(paths, overwrite, metadata, signer)
+    edited.save_each(paths, overwrite, marks.metadata, signer)
     mask_paths = edited.save_masks(save_mask, overwrite) if save_mask is not None else []
     if sheet is not None:
-        edited.sheet(sheet, overwrite, metadata)
+        edited.sheet(sheet, overwrite, marks.metadata)
     if animate is not None:
-        edited.animate(animate, overwrite, metadata)
+        edited.animate(animate, overwrite, marks.metadata)
     if as_json:
         seconds = {"fit": fit_seconds, "edit": time.monotonic() - started - fit_seconds}
         extras = {"state": save_state, "sheet": sheet, "animation": animate}

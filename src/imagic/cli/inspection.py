@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagic.cli import keeping, marking
+from imagic.cli import keeping
 from imagic.cli import options as given
 from imagic.cli.edit import describe
 from imagic.cli.loading import Loading, loads_a_model
+from imagic.cli.marking import Marks, marks_pictures
 from imagic.cli.naming import free
 from imagic.cli.show import busy, emit_json, progress_bars, say, warn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @loads_a_model
+@marks_pictures
 def redo(
     made: Annotated[Path, typer.Argument(metavar="OUT", help="A picture that imagic made.")],
     image: Annotated[Path, typer.Option(help="The picture that it was made from.")],
@@ -34,12 +36,9 @@ def redo(
     dtype: given.Dtype = None,
     checkpoint: keeping.Checkpoint = None,
     checkpoint_seconds: keeping.CheckpointSeconds = keeping.SECONDS,
-    no_metadata: marking.NoMetadata = False,
-    sign: marking.Sign = False,
-    sign_key: marking.SignKey = None,
-    sign_cert: marking.SignCert = None,
     *,
     loading: Loading,
+    marks: Marks,
 ) -> None:
     """Make a picture again from what is written in it, and compare the pixels: exit code 1 where they differ."""
     from imagic import api
@@ -55,7 +54,7 @@ def redo(
     record.check_mask(given_mask)
     path = out or free([made.with_name(f"{made.stem}-redone{made.suffix}")])[0]
     check_output(path, picture, overwrite)
-    signer = marking.signer_of(sign, sign_key, sign_cert, no_metadata, image)
+    signer = marks.signer(image)
     then = read_image(made)
     started = time.monotonic()
     # A CPU and a GPU round differently: what was made on the CPU is made again there.
@@ -68,7 +67,7 @@ def redo(
         edited = api.redo(record, picture, mask=given_mask, model=backbone, cache=cache, on_progress=update)
     for sentence in edited.warnings:
         warn(sentence)
-    edited.save_each([path], overwrite, not no_metadata, signer)
+    edited.save_each([path], overwrite, marks.metadata, signer)
     now = edited.picture(0)
     # JPEG alters every pixel a little, so there is nothing to compare with.
     same = None if then.format == "JPEG" else now.pixels_sha256 == then.pixels_sha256

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 import typer
+
+from imagic.cli.bundles import takes
 
 # The keywords of api.load_model, beside model, device and dtype.
 Loading: TypeAlias = Mapping[str, Any]
@@ -44,17 +44,4 @@ def _options(
     }
 
 
-def loads_a_model(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options above, which it takes together as the keyword `loading`."""
-    own = inspect.signature(command, eval_str=True).parameters
-    added = inspect.signature(_options, eval_str=True).parameters
-
-    @functools.wraps(command)
-    def with_loading(**values: Any) -> None:
-        how = {name: values.pop(name) for name in added}
-        command(**values, loading=_options(**how))
-
-    parameters = [each for name, each in own.items() if name != "loading"] + list(added.values())
-    with_loading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_loading.__annotations__ = {each.name: each.annotation for each in parameters}
-    return with_loading
+loads_a_model = takes("loading", _options)
