@@ -22,6 +22,7 @@ from imagic.core.options import build_options
 from imagic.core.types import FitRequest, Progress
 from imagic.methods.imagic import Imagic
 from imagic.methods.sdedit import SDEdit
+from imagic.methods.text2live import Text2LIVE
 from tests.conftest import build_pipeline
 from tests.keeping import PIXELS, Edits, ends_at, hashes, kept, tiny_model
 from tests.test_api import EDIT, TEXT
@@ -94,6 +95,20 @@ def test_whatever_decides_a_fit_decides_its_key(backbone: StableDiffusionBackbon
     keys += [content_key(Imagic(), each, request, options) for each in (other, half)]
     assert len(set(keys)) == len(keys)
     assert content_key(Imagic(), backbone, FitRequest(image.clone(), "a dog"), Imagic.FitOptions()) == keys[0]
+
+
+def test_another_encoder_under_the_same_name_is_another_fit(backbone: StableDiffusionBackbone, tmp_path: Path) -> None:
+    request = FitRequest(torch.zeros(1, 3, 16, 16), "a dog", source_text="a cat")
+    options = build_options(Text2LIVE.FitOptions, {"encoder": str(tmp_path)})
+    keys = []
+    for content in ("", "one", "two"):
+        (tmp_path / "config.json").write_text(content)
+        keys.append(content_key(Text2LIVE(), backbone, request, options))
+    (tmp_path / "config.json").rename(tmp_path / "model.json")
+    keys.append(content_key(Text2LIVE(), backbone, request, options))
+    assert len(set(keys)) == 4
+    (tmp_path / "model.json").rename(tmp_path / "config.json")
+    assert content_key(Text2LIVE(), backbone, request, options) == keys[2]
 
 
 def test_other_code_and_other_libraries_are_other_fits(

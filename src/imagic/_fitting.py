@@ -1,7 +1,7 @@
 """Fitting with what is kept: found again by content, gone on with from a checkpoint, or made anew.
 
 The key of a fit is a hash of all that decides it: the picture as the model sees it, texts, options and seed, the
-model's fingerprint, and the code and libraries that do the arithmetic.
+model's fingerprint and an encoder's files, and the code and libraries that do the arithmetic.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 import imagic
 from imagic._cache import Cache
 from imagic._progress import OnProgress, finish
+from imagic.core.encoder import encoder_folder
 from imagic.core.types import Backbone, FitRequest, Method, Progress, State
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
@@ -73,6 +74,7 @@ def content_key(editor: Method, backbone: Backbone, request: FitRequest, options
         "texts": [request.target_text, request.source_text, request.instruction],
         "seed": request.seed,
         "options": asdict(options),
+        "encoder": _files(encoder_folder(options.encoder)) if hasattr(options, "encoder") else "",
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for tensor in (request.image, request.mask):
@@ -85,6 +87,16 @@ def _bytes(tensor: Tensor | None) -> bytes:
         return b"none"
     values = tensor.detach().cpu().contiguous()
     return f"{values.dtype} {tuple(values.shape)}\n".encode() + values.numpy().tobytes()
+
+
+def _files(folder: Path) -> str:
+    """A hash of what lies in a folder of weights, which its name says nothing of."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
+    return digest.hexdigest()
 
 
 @functools.cache

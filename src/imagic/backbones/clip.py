@@ -19,14 +19,14 @@ from torch.nn.functional import interpolate, normalize
 from transformers import AutoImageProcessor, CLIPModel, CLIPTokenizer
 
 from imagic.backbones.quiet import quiet
-from imagic.core.encoder import BUNDLED, BUNDLED_FOLDER
+from imagic.core.encoder import BUNDLED, encoder_folder
 from imagic.core.errors import NotAvailable
 
 
 def load(name_or_path: str, device: torch.device) -> CLIPEncoder:
     """The entry point `clip`: the bundled CLIP, or that of a folder, which holds a CLIPModel in safetensors, its
     tokenizer and its image processor. Nothing is downloaded. Raises NotAvailable."""
-    return _read(BUNDLED_FOLDER if name_or_path == BUNDLED else Path(name_or_path).expanduser(), name_or_path, device)
+    return _read(encoder_folder(name_or_path), name_or_path, device)
 
 
 @functools.lru_cache(maxsize=2)

@@ -45,6 +45,11 @@ class EncoderLoader(Protocol):
         """Raises NotAvailable for an encoder that is not there or cannot be loaded."""
 
 
+def encoder_folder(name_or_path: str) -> Path:
+    """Where an encoder's files are, if it is there."""
+    return BUNDLED_FOLDER if name_or_path == BUNDLED else Path(name_or_path).expanduser()
+
+
 def open_encoder(name_or_path: str, device: torch.device) -> Encoder:
     """The bundled encoder by the name "menagerie", or a folder of transformers' CLIPModel. Raises NotAvailable."""
     loader: EncoderLoader = registry.find(Group.ENCODERS, "clip")
