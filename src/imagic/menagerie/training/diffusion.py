@@ -48,8 +48,8 @@ HEADS = 4
 UNET: dict[str, Any] = {
     "block_out_channels": (128, 192, 192),
     "layers_per_block": 1,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     "attention_head_dim": HEADS,  # diffusers' name for the number of heads
     "norm_num_groups": 4,
 }
