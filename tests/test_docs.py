@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import imagic
-from imagic.backbones import clip
+from imagic.core import encoder
 from tests.conftest import build_pipeline
 from tests.documented import PAGES, ROOT, TINY, Reader, blocks, little_work
 from tests.instructing import instructed_backbone
@@ -144,9 +144,9 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyt
     if not scene.real:
         models["menagerie"] = instructed_backbone(adapter=True, word_level=True)
         models["menagerie"].name = "menagerie"
-    if not (scene.real and clip.BUNDLED_FOLDER.is_dir()):  # a model in training may have none that fits it
+    if not (scene.real and encoder.BUNDLED_FOLDER.is_dir()):  # a model in training may have none that fits it
         clip_folder(tmp_path / "clip")
-        monkeypatch.setattr(clip, "BUNDLED_FOLDER", tmp_path / "clip")
+        monkeypatch.setattr(encoder, "BUNDLED_FOLDER", tmp_path / "clip")
     with little_work(models):
         reader = None
         for number, block in enumerate(block for block in blocks(page) if not block.mark):

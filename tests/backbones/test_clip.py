@@ -137,7 +137,7 @@ def test_the_relevance_is_gradient_times_attention_of_the_last_layer(encoder: CL
 
 
 def test_without_an_encoder_it_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(clip, "BUNDLED_FOLDER", tmp_path / "nothing")
+    monkeypatch.setattr("imagic.core.encoder.BUNDLED_FOLDER", tmp_path / "nothing")
     clip._read.cache_clear()
     with pytest.raises(NotAvailable, match="has no bundled CLIP: give a folder"):
         open_encoder("menagerie", CPU)
@@ -146,6 +146,6 @@ def test_without_an_encoder_it_says_what_to_give(tmp_path: Path, monkeypatch: py
     vit_folder(tmp_path)
     with pytest.raises(NotAvailable, match="could not be loaded as a CLIPModel"):
         open_encoder(str(tmp_path), CPU)
-    monkeypatch.setattr(clip, "BUNDLED_FOLDER", folder)
+    monkeypatch.setattr("imagic.core.encoder.BUNDLED_FOLDER", folder)
     assert open_encoder("menagerie", CPU).name == "menagerie"
     clip._read.cache_clear()

@@ -165,6 +165,9 @@ def test_a_folder_takes_the_place_of_the_one_before_as_a_whole(tmp_path: Path) -
             (part / "deep").mkdir()
             (part / "deep" / text).write_text(text)
         assert names(place / "deep") == [text]
+    with replacing_folder(place):
+        pass  # nothing to put there
+    assert names(place / "deep") == ["two"]
     assert names(tmp_path) == ["export"]
 
 

@@ -86,12 +86,16 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, overwrite: bool = Fal
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new empty folder beside `path`, to be filled within the block; takes the place of `path` when the block ends
-    well. Killed between the two renames, `path` is not there, but never half-written. Raises OutputError."""
+    well. Left empty, it is dropped. Killed between the two renames, `path` is not there, but never half-written. Raises
+    OutputError."""
     new, old = (path.with_name(f".{part_stem(path)}.{secrets.token_hex(6)}.{end}") for end in ("part", "old"))
     try:
         new.mkdir()
         yield new
-        for file in new.rglob("*"):
+        files = list(new.rglob("*"))
+        if not files:
+            return
+        for file in files:
             _flush(file)
         if path.exists():
             os.rename(path, old)
