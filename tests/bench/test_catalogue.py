@@ -1,7 +1,7 @@
 import pytest
 
 from imagic.bench.ablations import VARIANTS
-from imagic.bench.catalogue import entries, names
+from imagic.bench.catalogue import entries, methods_of, names
 from imagic.bench.suites import open_suite
 from imagic.core import registry
 from imagic.core.errors import OptionError
@@ -23,11 +23,19 @@ def test_methods_baselines_and_variants_are_known_by_name():
     assert (plain.label, plain.method.name, plain.preset) == ("imagic", "fake", "hard")
     assert (plain.fit, plain.edit) == ({"effort": 2}, {"eta": 0.1})
     assert (copy.label, copy.method.name, copy.preset, dict(copy.fit)) == ("copy", "copy", "", {})
-    assert (variant.label, variant.preset, dict(variant.fit)) == (
-        "imagic-embedding-10",
-        "paper",
-        {"embedding_steps": 10},
-    )
+    assert (variant.label, variant.preset) == ("imagic-embedding-10", "paper")
+    assert (dict(variant.fit), variant.edit["eta"]) == ({"effort": 2, "embedding_steps": 10}, 0.1)
+
+
+@pytest.mark.usefixtures("installed")
+def test_where_a_variant_differs_from_its_method_its_own_value_stands():
+    (variant,) = entries(["imagic-embedding-10"], fit={"embedding_steps": 7, "effort": 3})
+    assert dict(variant.fit) == {"embedding_steps": 10, "effort": 3}
+
+
+@pytest.mark.usefixtures("installed")
+def test_methods_are_known_by_themselves_and_by_their_variants():
+    assert methods_of(["imagic", "imagic-embedding-10", "copy", "nobody"]) == ["imagic"]
 
 
 @pytest.mark.usefixtures("installed")

@@ -66,7 +66,7 @@ class FakeJudge:
         return [{**each, "sky": "?"} if row % 2 else each for row, each in enumerate(found)]
 
     def embed(self, images: Tensor) -> Tensor:
-        coats = [self.world.scene(image).animals[0].coat for image in images]
+        coats = [self.world.scene(image).animals[0].coat.waves for image in images]
         seeds = [0 if self.blind else int(hashlib.sha256(repr(coat).encode()).hexdigest()[:8], 16) for coat in coats]
         vectors = torch.stack([torch.randn(64, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         return vectors / vectors.norm(dim=1, keepdim=True)

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imagic.menagerie.facts import FACTS, RELATIONS, facts
+from imagic.menagerie.bodies import fit_in_picture
+from imagic.menagerie.facts import FACTS, INDOOR_PLACES, RELATIONS, facts
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
-from imagic.menagerie.variants import other_individual, other_posture, with_posture, with_relation
+from imagic.menagerie.variants import other_individual, other_picture, other_posture, with_posture, with_relation
 
 SCENES = [sample_scene(seed) for seed in range(120)]
 PAIRS = [scene for scene in SCENES if len(scene.animals) == 2]
@@ -44,6 +45,27 @@ def test_another_posture_is_the_same_individual(seed: int) -> None:
             assert (after.shape, after.size, after.pose) == (before.shape, before.size, before.pose)
 
 
+def test_another_picture_shows_the_same_individual_in_its_style() -> None:
+    rng = np.random.default_rng(0)
+    seen = set[str]()
+    for scene in SCENES * 3:
+        other = other_picture(scene, rng)
+        seen |= changed(scene, other)
+        assert facts(other)["species"] == facts(scene)["species"]
+        assert (other.style, other.things, other.light) == (scene.style, scene.things, scene.light)
+        kept = 1 if other.relation == "kissing" else len(scene.animals)
+        for before, after in zip(scene.animals[:kept], other.animals[:kept], strict=True):
+            assert after.shape == before.shape
+            assert (after.coat.pattern, after.coat.waves, after.coat.weights, after.coat.threshold) == (
+                before.coat.pattern, before.coat.waves, before.coat.weights, before.coat.threshold,
+            )  # fmt: skip
+        if len(other.animals) == 1:
+            fitted = fit_in_picture(other.animals[0], (other.animals[0].posture,))
+            assert (fitted.x, fitted.size) == pytest.approx((other.animals[0].x, other.animals[0].size))
+        assert not (facts(other)["tree"] == "tree" and other.place in INDOOR_PLACES)
+    assert seen == {"posture", "relation", "colour", "place", "sky", "facing", "hat", "scarf"}
+
+
 def test_another_individual_has_the_same_facts_in_the_same_place() -> None:
     rng = np.random.default_rng(0)
     for scene in SCENES:
@@ -57,7 +79,7 @@ def test_another_individual_has_the_same_facts_in_the_same_place() -> None:
 
 
 def test_the_same_generator_gives_the_same_variant() -> None:
-    for vary in (other_posture, other_individual):
+    for vary in (other_posture, other_picture, other_individual):
         a, b, c = (vary(SINGLES[0], np.random.default_rng(seed)) for seed in (5, 5, 6))
         assert a == b
         assert vary is other_posture or a != c

@@ -39,13 +39,18 @@ def edit(
 
 
 def utility(eta: np.ndarray, weight: float) -> np.ndarray:
-    """In closed form: agreement runs as 1 - (1 - eta)^2, the distance as the norm of that and eta^2."""
-    fits, drags = 1 - (1 - eta) ** 2, eta**2
-    distance = np.sqrt((fits**2 + drags**2) / 2)
-    return np.where(fits >= 0.5, (1 - weight) * fits + weight * (1 - distance), -np.inf)
+    """In closed form: agreement runs as 1 - (1 - eta)^2."""
+    fits = 1 - (1 - eta) ** 2
+    return np.where(fits >= 0.5, fits - weight * distance(eta), -np.inf)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.2, 0.35, 0.5, 0.65, 0.9])
+def distance(eta: np.ndarray) -> np.ndarray:
+    """Two of three channels move, one as the agreement and one as eta^2; in units of the input's spread."""
+    spread = float(fitted_state().tensors["z0"].std())
+    return np.sqrt(((1 - (1 - eta) ** 2) ** 2 + eta**4) / 3) / spread
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.05, 0.15, 0.3, 0.45, 2.0])
 def test_the_sweep_finds_the_best_eta_of_its_grid(weight: float) -> None:
     coarse = np.linspace(0, 1, 9)
     knee = coarse[np.argmax(utility(coarse, weight))]
@@ -190,16 +195,15 @@ def test_where_asked_a_clip_measures_agreement(monkeypatch: pytest.MonkeyPatch) 
     """The text's channel is 1 - (1 - eta)^2, so the cosine runs from 1/2 to 1 and has its knee where we compute it."""
     opened: list[str] = []
     monkeypatch.setattr(_imagic_search, "open_encoder", lambda name, device: opened.append(name) or Sitting())
-    _, result = edit(fitted_state(), agreement_by="clip", encoder="some/clip", refine=0, closeness_weight=0.35)
+    _, result = edit(fitted_state(), agreement_by="clip", encoder="some/clip", refine=0, closeness_weight=0.1)
     assert opened == ["some/clip"]
     etas = np.linspace(0, 1, 9)
     cosine = np.cos((1 - etas) ** 2 * np.pi / 3)
     fits = (cosine - 0.5) / 0.5
-    distance = np.sqrt(((1 - (1 - etas) ** 2) ** 2 + etas**4) / 2)
-    expected = etas[np.argmax(np.where(fits >= 0.5, 0.65 * fits + 0.35 * (1 - distance), -np.inf))]
+    expected = etas[np.argmax(np.where(fits >= 0.5, fits - 0.1 * distance(etas), -np.inf))]
     assert [c.scores["agreement"] for c in result.sweep[:-1]] == pytest.approx(20 * cosine, abs=2e-3)
     assert result.chosen[0].strength == pytest.approx(expected)
-    _, other = edit(fitted_state(), refine=0, closeness_weight=0.35)
+    _, other = edit(fitted_state(), refine=0, closeness_weight=0.1)
     assert other.sweep[1].scores["agreement"] != pytest.approx(result.sweep[1].scores["agreement"], rel=0.01)
 
 

@@ -12,24 +12,22 @@ GRID = [i / 10 for i in range(11)]
 
 
 def test_the_knee_of_a_parabola_over_a_line() -> None:
-    """A = 1 - (1 - x)^2 and C = 1 - x: (1 - w) A + w C is highest at x = 1 - w / (2 (1 - w)), which is 0.5 for w = 1/2
-    and 0.9 for w = 1/6. The scales and offsets of both scores do not matter."""
+    """A = 1 - (1 - x)^2 and D = x: A - w D is highest at x = 1 - w / 2. The agreement's scale and offset do not matter."""
     agreement = [40 * (1 - (1 - x) ** 2) - 37 for x in GRID]
-    distance = [0.3 + 0.8 * x for x in GRID]
-    assert choose_eta(GRID, agreement, distance, 1 / 2).eta == 0.5
-    assert choose_eta(GRID, agreement, distance, 1 / 6).eta == 0.9
-    assert choose_eta(GRID, agreement, distance, 1 / 2).utility[5] == pytest.approx((0.75 + 0.5) / 2)
+    assert choose_eta(GRID, agreement, GRID, 1.0).eta == 0.5
+    assert choose_eta(GRID, agreement, GRID, 0.2).eta == 0.9
+    assert choose_eta(GRID, agreement, GRID, 1.0).utility[5] == pytest.approx(0.75 - 0.5)
 
 
-@given(st.floats(0.5, 100), st.floats(-50, 50), st.floats(0.1, 10), st.floats(0, 5), st.floats(0.05, 0.95))
-def test_scores_count_relative_to_their_own_ends(
-    scale: float, offset: float, spread: float, start: float, weight: float
+@given(st.floats(0.5, 100), st.floats(-50, 50), st.floats(0, 5), st.floats(0.0, 2.0))
+def test_the_agreement_counts_relative_to_its_own_ends(
+    scale: float, offset: float, start: float, weight: float
 ) -> None:
     fits = [0, 0.02, 0.05, 0.1, 0.2, 0.55, 0.85, 0.93, 0.96, 0.98, 1]
-    far = [0, 0.01, 0.03, 0.05, 0.1, 0.25, 0.4, 0.5, 0.8, 0.9, 1]
+    far = [0, 0.01, 0.03, 0.05, 0.1, 0.25, 0.41, 0.5, 0.8, 0.9, 1]
     plain = choose_eta(GRID, fits, far, weight)
-    scaled = choose_eta(GRID, [offset + scale * a for a in fits], [start + spread * d for d in far], weight)
-    assert scaled.eta == plain.eta
+    scaled = choose_eta(GRID, [offset + scale * a for a in fits], [start + d for d in far], weight)
+    assert scaled.utility == pytest.approx([value - weight * start for value in plain.utility], abs=1e-6)
 
 
 def test_a_jump_and_then_creeping_agreement_gives_the_jump() -> None:
@@ -37,7 +35,7 @@ def test_a_jump_and_then_creeping_agreement_gives_the_jump() -> None:
     etas = [0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
     agreement = [-39, -39, -34, -15, -1, 3, 3, 3.5, 4.4]
     distance = [0.2, 0.2, 0.22, 0.3, 0.38, 0.4, 0.62, 0.66, 0.7]
-    choice = choose_eta(etas, agreement, distance, 0.5)
+    choice = choose_eta(etas, agreement, distance, 1.0)
     assert (choice.eta, choice.knee, choice.warnings) == (0.7, 5, ())
 
 
@@ -45,19 +43,19 @@ def test_what_has_not_come_half_way_to_the_text_is_no_edit() -> None:
     """The picture drifts before the text is met: closeness alone would keep the input."""
     agreement = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 100]
     distance = [0, 0.5, 0.7, 0.8, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 1]
-    assert choose_eta(GRID, agreement, distance, 0.5).eta == 1
+    assert choose_eta(GRID, agreement, distance, 1.0).eta == 1
     assert choose_eta(GRID, agreement, distance, 0.9).eta == 1
 
 
 def test_at_equal_utility_the_smaller_eta() -> None:
-    assert choose_eta([0, 0.5, 1], [0, 5, 10], [0, 0.5, 1], 0.5).eta == 0.5
+    assert choose_eta([0, 0.5, 1], [0, 5, 10], [0, 0.5, 1], 1.0).eta == 0.5
 
 
 def test_where_eta_1_has_drifted_the_best_of_the_sweep_is_the_far_end() -> None:
     """Agreement -10 -> 10 -> -10: relative to its peak the knee lies before it, where the picture is nearer."""
     agreement = [-10, -9, -6, 0, 8, 10, 5, 0, -5, -9, -10]
     distance = [0.1, 0.1, 0.15, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9, 1, 1.1]
-    choice = choose_eta(GRID, agreement, distance, 0.5)
+    choice = choose_eta(GRID, agreement, distance, 1.0)
     assert (choice.eta, choice.warnings) == (0.4, ())
 
 

@@ -19,6 +19,12 @@ def names() -> tuple[str, ...]:
     return (*registry.names(Group.METHODS), *BASELINES, *VARIANTS)
 
 
+def methods_of(labels: Sequence[str]) -> list[str]:
+    """The installed methods that the labels name, themselves or by a variant; unknown names and baselines are none."""
+    found = [VARIANTS[label].method if label in VARIANTS else label for label in labels]
+    return [name for name in dict.fromkeys(found) if name in registry.names(Group.METHODS)]
+
+
 def entries(
     labels: Sequence[str],
     preset: str = "",
@@ -27,20 +33,21 @@ def entries(
 ) -> list[Entry]:
     """One entry per name.
 
-    preset, fit, edit: option values for plain methods; a variant or baseline has its own.
+    preset: of plain methods; a variant has its own. fit, edit: option values for all; where a variant differs from its
+    method in one of them, its own stands. A baseline takes none of the three.
 
     Raises OptionError for an unknown name, with the nearest known one. Options are checked by `run`.
     """
-    return [_entry(label, Variant(label, preset, fit or {}, edit or {})) for label in labels]
+    return [_entry(label, preset, fit or {}, edit or {}) for label in labels]
 
 
-def _entry(label: str, plain: Variant) -> Entry:
+def _entry(label: str, preset: str, fit: Mapping[str, Any], edit: Mapping[str, Any]) -> Entry:
     if label in BASELINES:
         return Entry(label, BASELINES[label]())
     if label not in names():
         near = difflib.get_close_matches(label, names(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(names())}."
         raise OptionError(f"Unknown method '{label}': {hint}")
-    chosen = VARIANTS.get(label, plain)
+    chosen = VARIANTS.get(label) or Variant(label, preset)
     method = registry.method(chosen.method)
-    return Entry(label, method, chosen.preset, chosen.fit, chosen.edit, chosen.with_source_text)
+    return Entry(label, method, chosen.preset, {**fit, **chosen.fit}, {**edit, **chosen.edit}, chosen.with_source_text)

@@ -62,15 +62,15 @@ def run(
 
     from imagic import api
     from imagic.batch.shards import Shard
-    from imagic.bench import runner, trials
+    from imagic.bench import catalogue, runner, trials
     from imagic.bench.asked import Asked
     from imagic.core import registry
 
     part = Shard.parse(shard)
-    plain = [label for label in labels if label in registry.names(registry.Group.METHODS)]
-    if values and len(plain) != 1:
-        raise typer.BadParameter("--set needs one method to set options of; baselines and variants have their own.")
-    fit_values, edit_values = api.split_options(registry.method(plain[0]), values) if values else ({}, {})
+    named = catalogue.methods_of(labels)
+    if values and len(named) != 1:
+        raise typer.BadParameter("--set needs one method, or variants of one, to set options of.")
+    fit_values, edit_values = api.split_options(registry.method(named[0]), values) if values else ({}, {})
     asked = Asked(
         out=str(out),
         suite=suite,

@@ -17,9 +17,16 @@ from imagic.menagerie.captions import describe
 from imagic.menagerie.facts import NONE, facts
 from imagic.menagerie.instructions import instruction
 from imagic.menagerie.render import render
-from imagic.menagerie.sampling import BASE_COLOURS, HELD_OUT_OFFSET, is_held_out, marking, sample_ball, sample_scene
+from imagic.menagerie.sampling import HELD_OUT_OFFSET, is_held_out, sample_ball, sample_scene
 from imagic.menagerie.scenes import Animal, Scene
-from imagic.menagerie.variants import other_posture, other_relation, with_relation
+from imagic.menagerie.variants import (
+    other_posture,
+    other_relation,
+    places_for,
+    with_colour,
+    with_place,
+    with_relation,
+)
 
 GROUPS = ("posture", "composition", "addition", "colour", "style", "background")
 ADDITIONS = ("hat", "scarf", "ball")
@@ -155,12 +162,7 @@ def _addition(source: Scene, kind: str, rng: np.random.Generator) -> tuple[Scene
 def _colour(source: Scene, rng: np.random.Generator) -> tuple[Scene, Scene] | None:
     species, old = source.animals[0].species, source.animals[0].coat.colour
     new = [c for c in world.colours_of(species) if c != old and not is_held_out(species, c, source.place)]
-    colour = str(rng.choice(new))
-    animals = tuple(
-        replace(animal, coat=replace(animal.coat, colour=colour, base=BASE_COLOURS[colour], mark=marking(rng, colour)))
-        for animal in source.animals
-    )
-    return source, replace(source, animals=animals)
+    return source, with_colour(source, str(rng.choice(new)), rng)
 
 
 def _style(source: Scene, seed: int) -> tuple[Scene, Scene] | None:
@@ -172,12 +174,8 @@ def _style(source: Scene, seed: int) -> tuple[Scene, Scene] | None:
 
 def _background(source: Scene, rng: np.random.Generator) -> tuple[Scene, Scene] | None:
     species, colour = source.animals[0].species, source.animals[0].coat.colour
-    rooted = any(thing.kind in ("tree", "fence") for thing in source.things)
-    places = world.OUTDOOR_PLACES if rooted else world.PLACES  # a tree stays outdoors
-    new = [place for place in places if place != source.place and not is_held_out(species, colour, place)]
-    place = str(rng.choice(new))
-    sky = source.sky if source.sky != NONE else str(rng.choice(world.SKIES))
-    return source, replace(source, place=place, sky=NONE if place in world.INDOOR_PLACES else sky)
+    new = [place for place in places_for(source) if place != source.place and not is_held_out(species, colour, place)]
+    return source, with_place(source, str(rng.choice(new)), rng)
 
 
 def _fits(animal: Animal) -> bool:

@@ -30,8 +30,8 @@ CHUNK = 60  # pictures at once; whole trios
 
 ALL, EACH = "all", "each"
 READS, KEEPS = "judge reads", "round trip keeps"
-HARD_TRIPLETS = "judge tells postures of one from another in its place"
-EASY_TRIPLETS = "judge tells postures of one from any of its species and colour"
+HARD_TRIPLETS = "judge tells pictures of one from another in its place"
+EASY_TRIPLETS = "judge tells pictures of one from any of its species and colour"
 INDIVIDUAL, PSNR = "round trip keeps the individual", "round trip PSNR"
 SHARE, DECIBEL = "share", "dB"
 

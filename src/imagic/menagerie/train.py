@@ -19,12 +19,14 @@ from safetensors.torch import load_file
 from imagic.backbones.fingerprint import fingerprint
 from imagic.backbones.quiet import quiet
 from imagic.core.errors import ModelError, OptionError
+from imagic.menagerie.judge import FILE as JUDGE
+from imagic.menagerie.judge import load_judge
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
 from imagic.menagerie.training.helpers import HELPERS, helper_file
 from imagic.menagerie.training.instruct import InstructTask
-from imagic.menagerie.training.judging import CALIBRATION, TRIOS, JudgeTask
+from imagic.menagerie.training.judging import CALIBRATION, READER, TRIOS, JudgeTask
 from imagic.menagerie.training.latents import RICH, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
@@ -141,6 +143,9 @@ def begin_with(task: Task, folder: Path) -> list[str]:
     """Puts the weights of an exported model into the task's networks; returns the helpers that it lacks."""
     missing = []
     for name, network in task.networks().items():
+        if name == READER:
+            network.load_state_dict(load_judge(folder / JUDGE).reader.state_dict())
+            continue
         if name in HELPERS and not helper_file(folder, name).is_file():
             missing.append(name)
             continue

@@ -7,10 +7,23 @@ from dataclasses import replace
 import numpy as np
 
 from imagic.menagerie.anatomy import SHAPE_SIZE
-from imagic.menagerie.bodies import place_pair
-from imagic.menagerie.facts import RELATIONS, postures_of
-from imagic.menagerie.sampling import sample_coat
+from imagic.menagerie.bodies import fit_in_picture, place_pair
+from imagic.menagerie.facts import (
+    ACCENTS,
+    FACINGS,
+    INDOOR_PLACES,
+    NONE,
+    OUTDOOR_PLACES,
+    PLACES,
+    RELATIONS,
+    SKIES,
+    colours_of,
+    postures_of,
+)
+from imagic.menagerie.sampling import BASE_COLOURS, marking, sample_coat
 from imagic.menagerie.scenes import Scene
+
+ELSEWHERE = 1 / 3  # how often each fact but the posture differs between two pictures of one individual
 
 
 def with_posture(scene: Scene, posture: str) -> Scene:
@@ -24,6 +37,26 @@ def with_relation(scene: Scene, relation: str) -> Scene:
     return replace(scene, animals=place_pair(scene.animals, relation), relation=relation)
 
 
+def with_colour(scene: Scene, colour: str, rng: np.random.Generator) -> Scene:
+    """The same individuals with coats of another colour: each keeps its pattern, and has new shades of the colour."""
+    animals = tuple(
+        replace(animal, coat=replace(animal.coat, colour=colour, base=BASE_COLOURS[colour], mark=marking(rng, colour)))
+        for animal in scene.animals
+    )
+    return replace(scene, animals=animals)
+
+
+def with_place(scene: Scene, place: str, rng: np.random.Generator) -> Scene:
+    """The same individuals in another place, outdoors under the sky of before, or a random one."""
+    sky = scene.sky if scene.sky != NONE else str(rng.choice(SKIES))
+    return replace(scene, place=place, sky=NONE if place in INDOOR_PLACES else sky)
+
+
+def places_for(scene: Scene) -> tuple[str, ...]:
+    """Where a scene can be: a tree or a fence stays outdoors."""
+    return OUTDOOR_PLACES if any(thing.kind in ("tree", "fence") for thing in scene.things) else PLACES
+
+
 def other_relation(scene: Scene, rng: np.random.Generator) -> Scene:
     """The same pair in a random other relation."""
     return with_relation(scene, _other(RELATIONS, scene.relation, rng))
@@ -35,6 +68,27 @@ def other_posture(scene: Scene, rng: np.random.Generator) -> Scene:
         return other_relation(scene, rng)
     animal = scene.animals[0]
     return with_posture(scene, _other(postures_of(animal.species), animal.posture, rng))
+
+
+def other_picture(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same individuals in another posture and, each now and then, of another colour, in another place, facing the
+    other way, with other hats and scarves: whatever an edit may change, but the style.
+
+    A style hides what individuals are told apart by, and a result is compared with a truth of its own style.
+    """
+    scene = other_posture(scene, rng)
+    if rng.random() < ELSEWHERE:
+        scene = with_colour(scene, str(rng.choice(colours_of(scene.animals[0].species))), rng)
+    if rng.random() < ELSEWHERE:
+        scene = with_place(scene, str(rng.choice(places_for(scene))), rng)
+    if len(scene.animals) == 2:
+        return scene
+    animal = scene.animals[0]
+    if rng.random() < ELSEWHERE:
+        animal = replace(animal, facing=_other(FACINGS, animal.facing, rng))
+    if rng.random() < ELSEWHERE:
+        animal = replace(animal, hat=str(rng.choice((NONE, *ACCENTS))), scarf=str(rng.choice((NONE, *ACCENTS))))
+    return replace(scene, animals=(fit_in_picture(animal, (animal.posture,)),))
 
 
 def other_individual(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -143,6 +143,13 @@ class EditOptions:
     )
     sampler: str = option("ddim", "Sampler of the results.", choices=("ddim", "dpmpp_2m"))
     target_text: str = option("", "Another target; needs a state that was fitted with a source text.")
+    local_blend: float = option(
+        0.4,
+        "Keep the input's latent wherever the target text changes the model's estimates by less than this share of the "
+        "mean change; 0: nowhere. Only where the result begins with the input's own noise.",
+        minimum=0.0,
+        maximum=10.0,
+    )
     mixing: str = option(
         "lerp",
         "lerp: Imagic's interpolation; projection: Forgedit's, which adds only what the target has beyond the source.",
@@ -187,10 +194,10 @@ class EditOptions:
         BUNDLED, "That CLIP: 'menagerie', the one that ships, or a folder of transformers' CLIPModel."
     )
     closeness_weight: float = option(
-        0.4,
-        "Automatic eta: weight of closeness to the input against agreement with the text.",
+        1.0,
+        "Automatic eta: what distance from the input costs, against agreement with the text.",
         minimum=0.0,
-        maximum=1.0,
+        maximum=100.0,
     )
     max_batch: int = option(16, "Most images sampled at once; lower it when memory runs out.", minimum=1, maximum=4096)
 

@@ -21,6 +21,7 @@ from imagic.core.errors import OptionError, StateError
 from imagic.core.sampling import sample
 from imagic.core.seeds import initial_noise
 from imagic.core.state import unpack_change, unpack_conditioning
+from imagic.core.text_mask import MaskOptions, mask_noise, text_difference
 from imagic.core.types import Backbone, Denoiser, Progress, State, WeightChange
 from imagic.methods._attention_control import Sharing, SharingDenoiser
 from imagic.methods._imagic_options import EditOptions
@@ -51,6 +52,7 @@ class Fitted:
     moved: float | None
     target_text: str
     start: Tensor | None = None
+    touched: Tensor | None = None
 
     @staticmethod
     def unpack(backbone: Backbone, state: State, target_text: str) -> Fitted:
@@ -182,7 +184,25 @@ def render(
                 z = progress.z
                 yield replace(progress, step=len(done) * steps + progress.step, total=total)
             done.append(z[: len(batch)])
-    return torch.cat(done)
+    result = torch.cat(done)
+    return result if fitted.touched is None else torch.lerp(fitted.z0, result, fitted.touched)
+
+
+def touched_by_text(backbone: Backbone, fitted: Fitted, share: float) -> Tensor:
+    """Where the target text has a say in this picture, (1, 1, h, w): 1 inside, 0 outside, between them on the rim.
+
+    What the text says nothing about (the sky over a sitting dog) is lost with the rest of e_opt as eta nears 1; nothing
+    asks for that. As in DiffEdit (core.text_mask), the untuned model's estimates under the target and under the empty
+    text tell where that is: where they differ by less than `share` of their mean difference, and a cell away from the
+    rest. A change of all the picture, of its style, differs everywhere alike and so holds nothing back.
+    """
+    options = MaskOptions()
+    noise = mask_noise(fitted.z0, 0, options.mask_noises)
+    with backbone.lower_precision():
+        found = text_difference(backbone, fitted.z0, fitted.target, fitted.null, fitted.null, noise, options)
+    found = found.mean((0, 1), keepdim=True)
+    inside = F.max_pool2d((found > share * found.mean()).to(found.dtype), 3, stride=1, padding=1)
+    return F.avg_pool2d(inside, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _with_givers(batch: Sequence[Shot]) -> tuple[list[Shot], list[int]]:

@@ -1,10 +1,9 @@
 """Automatic eta: the knee between agreement with the text and closeness to the input, measured on this very image.
 
-The paper sets eta by hand and warns that absolute scores cannot pick it for one image; so both scores are put on the
-scale of the image's own ends. Along eta the agreement A runs from 0 (at eta 0) to 1 (at eta 1), the closeness C from 1
-to 0, and a slope without a knee keeps A + C = 1. The agreement jumps where the eye sees the edit and then creeps on
-while place and colours drift, so the point that lies farthest above that line is where the edit is made and little
-else is lost. Where the edit is slight, that point comes before it: the weight of closeness says how far to go on.
+The paper sets eta by hand and warns that absolute scores cannot pick it for one image; so the agreement is put on the
+scale of the image's own ends: along eta it runs from 0 (at eta 0) to 1 (at eta 1). It jumps where the eye sees the edit
+and then creeps on while place and colours drift, and what drift costs is the same in any image: the distance to the
+input, in units of its own spread. The edit is where agreement less distance is highest.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from itertools import pairwise
 FALLBACK_ETA = 0.7
 # Agreement is 1000 x a squared error whose scale is 1; a rise below this is noise.
 MIN_RISE = 0.2
-# Distances are relative to the spread of the input's latent.
-MIN_SPREAD = 0.02
 # A rendering that has covered less of the way to the text is not yet the edit, however close it stays.
 MIN_AGREEMENT = 0.5
 
@@ -37,15 +34,14 @@ class Choice:
 def choose_eta(
     etas: Sequence[float], agreement: Sequence[float], distance: Sequence[float], closeness_weight: float
 ) -> Choice:
-    """The strength with the best (1 - w) A + w C among those that have covered half of the way to the text.
+    """The strength with the highest A - w D among those that have covered half of the way to the text.
 
-    etas: ascending, from 0 to 1. agreement: higher fits the text better; distance: from the input, in units of its own
-    spread; both per strength, measured with common noise. At w = 0.5 this is the distance from the chord between the
-    ends. When eta 1 agrees no better than eta 0, the best of the sweep stands in for it; when nothing does, the choice
-    is FALLBACK_ETA with a warning. When the distance does not grow, the agreement decides alone.
+    etas: ascending, from 0 to 1. agreement: higher fits the text better, on any scale; distance: from the input, in
+    units of its own spread; both per strength, measured with common noise. When eta 1 agrees no better than eta 0, the
+    best of the sweep stands in for it; when nothing does, the choice is FALLBACK_ETA with a warning. At w = 0 the
+    agreement decides alone.
     """
-    rise = _span(agreement, MIN_RISE)
-    growth = _span(distance, MIN_SPREAD)
+    rise = _rise(agreement)
     if rise is None:
         return Choice(
             FALLBACK_ETA,
@@ -57,8 +53,7 @@ def choose_eta(
             ),
         )
     fits = [(value - agreement[0]) / rise for value in agreement]
-    stays = [1 - (value - distance[0]) / growth if growth else 0.0 for value in distance]
-    utility = [(1 - closeness_weight) * fit + closeness_weight * stay for fit, stay in zip(fits, stays, strict=True)]
+    utility = [fit - closeness_weight * far for fit, far in zip(fits, distance, strict=True)]
     # At equal utility the smaller eta, which keeps more of the input.
     knee = max((i for i, fit in enumerate(fits) if fit >= MIN_AGREEMENT), key=lambda i: (utility[i], -i))
     return Choice(etas[knee], knee, utility)
@@ -75,9 +70,9 @@ def neighbours(etas: Sequence[float], knee: int, count: int) -> list[float]:
     ]
 
 
-def _span(values: Sequence[float], least: float) -> float | None:
-    """How far the last value lies above the first, or the highest where the last does not; None below `least`."""
-    for top in (values[-1], max(values)):
-        if top - values[0] >= least:
-            return top - values[0]
+def _rise(agreement: Sequence[float]) -> float | None:
+    """How far the last value lies above the first, or the highest where the last does not; None for less than noise."""
+    for top in (agreement[-1], max(agreement)):
+        if top - agreement[0] >= MIN_RISE:
+            return top - agreement[0]
     return None

@@ -10,6 +10,7 @@ targets (Forgedit); stage B may be a LoRA.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +22,7 @@ from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitReque
 from imagic.methods import _common as common
 from imagic.methods import _imagic_options as options_of
 from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network, own_noise, stored
-from imagic.methods._imagic_render import Fitted, Shot, render
+from imagic.methods._imagic_render import Fitted, Shot, render, touched_by_text
 from imagic.methods._imagic_search import agreement_with, psnr, score, search
 from imagic.methods._imagic_upper import fit_upper, with_details
 
@@ -96,6 +97,8 @@ class Imagic:
         """
         common.check_edit(self, backbone, state, seeds)
         fitted = Fitted.unpack(backbone, state, options.target_text)
+        if options.local_blend and fitted.start is not None:
+            fitted = replace(fitted, touched=touched_by_text(backbone, fitted, options.local_blend))
         round_trip = backbone.decode(fitted.z0)[0].cpu()
         warnings = _hardly_moved(fitted)
         sweep: list[Candidate] = []

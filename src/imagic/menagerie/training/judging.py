@@ -1,8 +1,10 @@
 """Training of the judge: facts by cross-entropy, individuals by contrast.
 
-Each trio gives a positive pair (one individual in two postures) and the hardest of negatives (another individual with
-the same facts in the same place); the other trios of the batch are the easy ones. Its scenes are of every combination
-of facts: an instrument that knew which combinations exist would use that as evidence.
+Each trio gives a positive pair (one individual in two pictures, which differ in what edits change) and the hardest of
+negatives (another individual with the same facts in the same place); the other trios of the batch are the easy ones.
+What an edit is asked to change must not count against the individual: one that knew it by its colour would find no
+edit of a colour true. Its scenes are of every combination of facts: an instrument that knew which combinations exist
+would use that as evidence.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from imagic.menagerie.training.world import CHUNK, VIEWS, draw, stranger, tile, 
 
 TEMPERATURE = 0.1
 IDENTITY_WEIGHT = 0.3
+READER = "reader"
 CALIBRATION = 1024  # individuals
 CALIBRATION_SEED = 1 << 39  # above the seeds of any training run
 
@@ -43,7 +46,7 @@ class JudgeTask:
         self.reader = Reader()
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"reader": self.reader}
+        return {READER: self.reader}
 
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         scenes, pictures = self.store.batch(step, batch)
@@ -65,7 +68,7 @@ class JudgeTask:
         return tile(draw([scene for seed in range(8) for scene in trio(seed, held_out=True)], self.device), columns=6)
 
     def export(self, networks: Mapping[str, nn.Module], folder: Path) -> None:
-        judge = Judge(cast(Reader, networks["reader"]), threshold=0.0)
+        judge = Judge(cast(Reader, networks[READER]), threshold=0.0)
         judge.threshold = calibrate(judge, self.device, self.calibration)
         judge.save(folder / FILE)
 
@@ -78,13 +81,13 @@ def identity_loss(embedding: Tensor) -> Tensor:
 
 
 def triplets_right(embedding: Tensor) -> Tensor:
-    """Whether an individual's other posture is nearer than another individual of the same facts: (trios,) float."""
+    """Whether an individual's other picture is nearer than another individual of the same facts: (trios,) float."""
     first, second, third = embedding.detach().view(-1, VIEWS, embedding.shape[1]).unbind(1)
     return ((first * second).sum(1) > (first * third).sum(1)).float()
 
 
 def calibrate(judge: Judge, device: torch.device | str, individuals: int = CALIBRATION) -> float:
-    """The cosine at which as many individuals in another posture are missed as strangers of the same species and colour
+    """The cosine at which as many individuals in another picture are missed as strangers of the same species and colour
     are taken for them, over scenes of the training world that no run sees; the middle, where a range of cosines does.
 
     Strangers, and not the trios' other individuals: those stand in the same place and may have nearly the same coat.

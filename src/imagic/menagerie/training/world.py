@@ -14,20 +14,22 @@ from imagic.menagerie.facts import facts
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.scenes import Scene
-from imagic.menagerie.variants import other_individual, other_posture
+from imagic.menagerie.variants import other_individual, other_picture
 
 CHUNK = 64  # pictures drawn at once
 PROBES = 16  # scenes that stand for the world
 STRANGERS = 3 << 38  # above the seeds of all other scenes
 STRANGERS_EACH = 10**4  # seeds to search for one stranger
-VIEWS = 3  # a scene, its animal in another posture, and another animal in its place
+VIEWS = 3  # a scene, its animal in another picture, and another animal in its place in one of the two
 
 
 def trio(seed: int, *, held_out: bool | None = False) -> list[Scene]:
-    """A scene, the same individual in another posture, and another individual with the same facts in the same place."""
+    """A scene, another picture of the same individual, and another individual with the facts of one of the two, in the
+    same place."""
     scene = sample_scene(seed, held_out=held_out)
     rng = np.random.default_rng((seed, 1, 2 if held_out is None else int(held_out)))
-    return [scene, other_posture(scene, rng), other_individual(scene, rng)]
+    other = other_picture(scene, rng)
+    return [scene, other, other_individual(scene if rng.random() < 0.5 else other, rng)]
 
 
 def stranger(scene: Scene, number: int, *, held_out: bool | None = False) -> Scene:
