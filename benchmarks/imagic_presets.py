@@ -22,7 +22,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "embedding-40": ({"embedding_steps": 40}, {}),
     "embedding-2e-2": ({"embedding_lr": 2e-2}, {}),
-    "network-15": ({"network_steps": 15}, {}),
+    "network-30": ({"network_steps": 30}, {}),
     "network-60": ({"network_steps": 60}, {}),
     "network-2e-5": ({"network_lr": 2e-5}, {}),
     "fresh-noise": ({"start": "noise", "embedding_steps": 60, "network_steps": 100}, {}),
@@ -30,9 +30,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": ({"tuning": "lora"}, {}),
     "guidance-5": ({}, {"guidance_scale": 5.0}),
     "guidance-3-throughout": ({}, {"guidance_at_zero": 3.0}),
-    "closeness-0.2": ({}, {"closeness_weight": 0.2}),
-    "closeness-0.3": ({}, {"closeness_weight": 0.3}),
-    "closeness-0.5": ({}, {"closeness_weight": 0.5}),
+    "closeness-0.7": ({}, {"closeness_weight": 0.7}),
+    "closeness-1.4": ({}, {"closeness_weight": 1.4}),
+    "no-local-blend": ({}, {"local_blend": 0.0}),
     "agreement-32": ({}, {"agreement_pairs": 32}),
 }
 

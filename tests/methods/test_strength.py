@@ -12,7 +12,7 @@ GRID = [i / 10 for i in range(11)]
 
 
 def test_the_knee_of_a_parabola_over_a_line() -> None:
-    """A = 1 - (1 - x)^2 and D = x: A - w D is highest at x = 1 - w / 2. The agreement's scale and offset do not matter."""
+    """A = 1 - (1 - x)^2 and D = x: A - w D is highest at x = 1 - w / 2, whatever the agreement's scale and offset."""
     agreement = [40 * (1 - (1 - x) ** 2) - 37 for x in GRID]
     assert choose_eta(GRID, agreement, GRID, 1.0).eta == 0.5
     assert choose_eta(GRID, agreement, GRID, 0.2).eta == 0.9

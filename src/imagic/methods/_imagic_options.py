@@ -75,7 +75,7 @@ class FitOptions(NetworkOptions, EmbeddingOptions):
     """How an image is fitted (stages A and B), and what its edits begin with. The defaults are the `fast` preset."""
 
     network_steps: int = option(
-        30, "Stage B: Adam steps on the network; 0 leaves it as it is.", minimum=0, maximum=100_000
+        15, "Stage B: Adam steps on the network; 0 leaves it as it is.", minimum=0, maximum=100_000
     )
     start: str = option(
         "inversion",
