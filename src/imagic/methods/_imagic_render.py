@@ -151,19 +151,23 @@ def render(
     sampler: str,
     stage: str,
 ) -> Generator[Progress, None, Tensor]:
-    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same latent.
+    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same latent, and shots of one
+    strength that start alike are drawn once.
 
     Under attention control each batch has its seeds' renderings at eta 0 in it, and the others take their maps.
     """
     schedule = backbone.schedule(num_steps)
     steps = len(schedule) - 1
+    if fitted.start is not None and options.fresh_noise == 0:
+        shots = [replace(shot, seed=shots[0].seed) for shot in shots]
+    different = list(dict.fromkeys(shots))
     # Room for one rendering at eta 0 beside each shot.
     size = max(1, options.max_batch // 2) if options.attention_control else options.max_batch
     done: list[Tensor] = []
-    total = steps * -(-len(shots) // size)
+    total = steps * -(-len(different) // size)
     with tuned(backbone, fitted.change, options.adapter_floor) as denoiser:
-        for start in range(0, len(shots), size):
-            batch = rows = list(shots[start : start + size])
+        for start in range(0, len(different), size):
+            batch = rows = different[start : start + size]
             network: Denoiser = denoiser
             if options.attention_control:
                 rows, giver = _with_givers(batch)
@@ -184,7 +188,7 @@ def render(
                 z = progress.z
                 yield replace(progress, step=len(done) * steps + progress.step, total=total)
             done.append(z[: len(batch)])
-    result = torch.cat(done)
+    result = torch.cat(done)[[different.index(shot) for shot in shots]]
     return result if fitted.touched is None else torch.lerp(fitted.z0, result, fitted.touched)
 
 
