@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagic.methods._strength import FALLBACK_ETA, choose_eta, neighbours
+from imagic.methods._strength import FALLBACK_ETA, MAX_RISE, choose_eta, neighbours
 
 GRID = [i / 10 for i in range(11)]
 
@@ -19,7 +19,7 @@ def test_the_knee_of_a_parabola_over_a_line() -> None:
     assert choose_eta(GRID, agreement, GRID, 1.0).utility[5] == pytest.approx(0.75 - 0.5)
 
 
-@given(st.floats(0.5, 100), st.floats(-50, 50), st.floats(0, 5), st.floats(0.0, 2.0))
+@given(st.floats(0.5, MAX_RISE), st.floats(-50, 50), st.floats(0, 5), st.floats(0.0, 2.0))
 def test_the_agreement_counts_relative_to_its_own_ends(
     scale: float, offset: float, start: float, weight: float
 ) -> None:
@@ -45,6 +45,15 @@ def test_what_has_not_come_half_way_to_the_text_is_no_edit() -> None:
     distance = [0, 0.5, 0.7, 0.8, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 1]
     assert choose_eta(GRID, agreement, distance, 1.0).eta == 1
     assert choose_eta(GRID, agreement, distance, 0.9).eta == 1
+
+
+def test_a_long_way_to_the_text_counts_its_last_part() -> None:
+    """As a sketch comes: from -400 up to -30 nothing but contrast goes, and at 35 of 60 the strokes are there."""
+    agreement = [-400, -380, -350, -300, -200, -110, -30, 10, 35, 50, 60]
+    distance = [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.45, 0.55, 0.75, 0.95]
+    choice = choose_eta(GRID, agreement, distance, 1.0)
+    assert choice.eta == 0.8
+    assert choice.utility[8] == pytest.approx((35 + 40) / MAX_RISE - 0.55)
 
 
 def test_at_equal_utility_the_smaller_eta() -> None:

@@ -151,8 +151,8 @@ def render(
     sampler: str,
     stage: str,
 ) -> Generator[Progress, None, Tensor]:
-    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same latent, and shots of one
-    strength that start alike are drawn once.
+    """The latents of all shots, (N, C, h, w), in batches; shots of one seed start from the same latent, and those
+    of one strength that start alike are drawn once.
 
     Under attention control each batch has its seeds' renderings at eta 0 in it, and the others take their maps.
     """

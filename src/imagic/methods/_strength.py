@@ -1,9 +1,9 @@
 """Automatic eta: the knee between agreement with the text and closeness to the input, measured on this very image.
 
 The paper sets eta by hand and warns that absolute scores cannot pick it for one image; so the agreement is put on the
-scale of the image's own ends: along eta it runs from 0 (at eta 0) to 1 (at eta 1). It jumps where the eye sees the edit
-and then creeps on while place and colours drift, and what drift costs is the same in any image: the distance to the
-input, in units of its own spread. The edit is where agreement less distance is highest.
+scale of the image's own ends: along eta it runs from 0 (at eta 0, or MAX_RISE below the other end) to 1 (at eta 1). It
+jumps where the eye sees the edit and then creeps on while place and colours drift, and what drift costs is the same in
+any image: the distance to the input, in units of its own spread. The edit is where agreement less distance is highest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from itertools import pairwise
 FALLBACK_ETA = 0.7
 # Agreement is 1000 x a squared error whose scale is 1; a rise below this is noise.
 MIN_RISE = 0.2
+# What lies further below the far end is as far from the text as can be: a change of style begins hundreds below, and
+# its last part, where the style comes, would count for nothing.
+MAX_RISE = 100.0
 # A rendering that has covered less of the way to the text is not yet the edit, however close it stays.
 MIN_AGREEMENT = 0.5
 
@@ -41,8 +44,8 @@ def choose_eta(
     best of the sweep stands in for it; when nothing does, the choice is FALLBACK_ETA with a warning. At w = 0 the
     agreement decides alone.
     """
-    rise = _rise(agreement)
-    if rise is None:
+    top = _top(agreement)
+    if top is None:
         return Choice(
             FALLBACK_ETA,
             None,
@@ -52,7 +55,8 @@ def choose_eta(
                 f"{FALLBACK_ETA} is used: set eta yourself, or word the text differently.",
             ),
         )
-    fits = [(value - agreement[0]) / rise for value in agreement]
+    start = max(agreement[0], top - MAX_RISE)
+    fits = [(value - start) / (top - start) for value in agreement]
     utility = [fit - closeness_weight * far for fit, far in zip(fits, distance, strict=True)]
     # At equal utility the smaller eta, which keeps more of the input.
     knee = max((i for i, fit in enumerate(fits) if fit >= MIN_AGREEMENT), key=lambda i: (utility[i], -i))
@@ -70,9 +74,6 @@ def neighbours(etas: Sequence[float], knee: int, count: int) -> list[float]:
     ]
 
 
-def _rise(agreement: Sequence[float]) -> float | None:
-    """How far the last value lies above the first, or the highest where the last does not; None for less than noise."""
-    for top in (agreement[-1], max(agreement)):
-        if top - agreement[0] >= MIN_RISE:
-            return top - agreement[0]
-    return None
+def _top(agreement: Sequence[float]) -> float | None:
+    """The last value, or the highest where the last does not lie above the first; None if neither does by MIN_RISE."""
+    return next((top for top in (agreement[-1], max(agreement)) if top - agreement[0] >= MIN_RISE), None)
