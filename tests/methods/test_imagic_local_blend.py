@@ -39,9 +39,13 @@ def differing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tensor], None]:
     """Makes the model's estimates under the two texts differ by this, (16, 16), in all channels and noises."""
 
     def by(difference: Tensor) -> None:
-        monkeypatch.setattr(rendering, "text_difference", lambda *_: difference.expand(10, 12, 16, 16))
+        monkeypatch.setattr(rendering, "text_difference", lambda *given: difference.expand(len(given[5]), 12, 16, 16))
 
     return by
+
+
+def blending(share: float) -> EditOptions:
+    return EditOptions(local_blend=share, max_batch=4)  # the noises in three calls
 
 
 def test_what_differs_by_more_than_the_share_may_change_and_a_cell_around_it(
@@ -51,7 +55,7 @@ def test_what_differs_by_more_than_the_share_may_change_and_a_cell_around_it(
     difference[4:8, 4:8] = 1.0  # the mean is 1 / 16
     difference[12, 12] = 0.02  # 0.32 of it
     differing(difference)
-    touched = touched_by_text(model, fitted, 0.4)[0, 0]
+    touched = touched_by_text(model, fitted, blending(0.4))[0, 0]
     inside = torch.zeros(16, 16)
     inside[3:9, 3:9] = 1  # a cell more on each side
     # The rim is as soft as a mean over three by three cells makes it: 1 within, 2/3 on an edge, 4/9 in a corner.
@@ -61,14 +65,14 @@ def test_what_differs_by_more_than_the_share_may_change_and_a_cell_around_it(
     assert float(touched[2, 5]) == pytest.approx(1 / 3)
     assert (touched[:2] == 0).all()
     assert (touched[10:] == 0).all()
-    assert float(touched_by_text(model, fitted, 0.3)[0, 0, 12, 12]) == 1
+    assert float(touched_by_text(model, fitted, blending(0.3))[0, 0, 12, 12]) == 1
 
 
 def test_a_change_of_all_the_picture_holds_nothing_back(
     model: Backbone, fitted: Fitted, differing: Callable[[Tensor], None]
 ) -> None:
     differing(0.7 + 0.3 * torch.rand(16, 16, generator=torch.Generator().manual_seed(0)))
-    assert (touched_by_text(model, fitted, 0.4) == 1).all()
+    assert (touched_by_text(model, fitted, blending(0.4)) == 1).all()
 
 
 def test_outside_the_input_returns_bit_for_bit_and_inside_the_edit_is_what_it_was(
@@ -97,8 +101,8 @@ def test_it_blends_where_asked_and_where_results_begin_with_the_inputs_own_noise
 ) -> None:
     shares: list[float] = []
 
-    def touched(backbone: Backbone, fitted: Fitted, share: float) -> Tensor:
-        shares.append(share)
+    def touched(backbone: Backbone, fitted: Fitted, options: EditOptions) -> Tensor:
+        shares.append(options.local_blend)
         return torch.ones(1, 1, 16, 16)
 
     monkeypatch.setattr("imagic.methods.imagic.touched_by_text", touched)

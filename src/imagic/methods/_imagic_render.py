@@ -26,6 +26,9 @@ from imagic.core.types import Backbone, Denoiser, Progress, State, WeightChange
 from imagic.methods._attention_control import Sharing, SharingDenoiser
 from imagic.methods._imagic_options import EditOptions
 
+# How the map of local blend is made: as DiffEdit's.
+MAP = MaskOptions()
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -192,20 +195,22 @@ def render(
     return result if fitted.touched is None else torch.lerp(fitted.z0, result, fitted.touched)
 
 
-def touched_by_text(backbone: Backbone, fitted: Fitted, share: float) -> Tensor:
+def touched_by_text(backbone: Backbone, fitted: Fitted, options: EditOptions) -> Tensor:
     """Where the target text has a say in this picture, (1, 1, h, w): 1 inside, 0 outside, between them on the rim.
 
     What the text says nothing about (the sky over a sitting dog) is lost with the rest of e_opt as eta nears 1; nothing
     asks for that. As in DiffEdit (core.text_mask), the untuned model's estimates under the target and under the empty
-    text tell where that is: where they differ by less than `share` of their mean difference, and a cell away from the
-    rest. A change of all the picture, of its style, differs everywhere alike and so holds nothing back.
+    text tell where that is: where they differ by less than `local_blend` of their mean difference, and a cell away from
+    the rest. A change of all the picture, of its style, differs everywhere alike and so holds nothing back.
     """
-    options = MaskOptions()
-    noise = mask_noise(fitted.z0, 0, options.mask_noises)
+    found, texts = [], (fitted.target, fitted.null, fitted.null)
     with backbone.lower_precision():
-        found = text_difference(backbone, fitted.z0, fitted.target, fitted.null, fitted.null, noise, options)
-    found = found.mean((0, 1), keepdim=True)
-    inside = F.max_pool2d((found > share * found.mean()).to(found.dtype), 3, stride=1, padding=1)
+        for noise in torch.split(mask_noise(fitted.z0, 0, MAP.mask_noises), options.max_batch):
+            found.append(text_difference(backbone, fitted.z0, *texts, noise, MAP))
+    differences = torch.cat(found).mean((0, 1), keepdim=True)
+    inside = F.max_pool2d(
+        (differences > options.local_blend * differences.mean()).to(differences.dtype), 3, stride=1, padding=1
+    )
     return F.avg_pool2d(inside, 3, stride=1, padding=1, count_include_pad=False)
 
 

@@ -98,7 +98,7 @@ class Imagic:
         common.check_edit(self, backbone, state, seeds)
         fitted = Fitted.unpack(backbone, state, options.target_text)
         if options.local_blend and fitted.start is not None:
-            fitted = replace(fitted, touched=touched_by_text(backbone, fitted, options.local_blend))
+            fitted = replace(fitted, touched=touched_by_text(backbone, fitted, options))
         round_trip = backbone.decode(fitted.z0)[0].cpu()
         warnings = _hardly_moved(fitted)
         sweep: list[Candidate] = []
