@@ -30,9 +30,10 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": ({"tuning": "lora"}, {}),
     "guidance-5": ({}, {"guidance_scale": 5.0}),
     "guidance-3-throughout": ({}, {"guidance_at_zero": 3.0}),
-    "closeness-0.7": ({}, {"closeness_weight": 0.7}),
-    "closeness-1.4": ({}, {"closeness_weight": 1.4}),
+    "closeness-0": ({}, {"closeness_weight": 0.0}),
+    "closeness-0.5": ({}, {"closeness_weight": 0.5}),
     "no-local-blend": ({}, {"local_blend": 0.0}),
+    "words-with-the-rest": ({}, {"words_lead": 1.0}),
     "agreement-32": ({}, {"agreement_pairs": 32}),
 }
 

@@ -143,6 +143,14 @@ class EditOptions:
     )
     sampler: str = option("ddim", "Sampler of the results.", choices=("ddim", "dpmpp_2m"))
     target_text: str = option("", "Another target; needs a state that was fitted with a source text.")
+    words_lead: float = option(
+        2.0,
+        "How far words run ahead of the padding after them, which says of the input what no word says: they reach the "
+        "target at 1 / words_lead; 1: together, as in the paper. Only where the result begins with the input's own "
+        "noise, and with models that tell their tokens.",
+        minimum=1.0,
+        maximum=100.0,
+    )
     local_blend: float = option(
         0.4,
         "Keep the input's latent wherever the target text changes the model's estimates by less than this share of the "
@@ -182,7 +190,7 @@ class EditOptions:
         choices=("eta0", "round-trip"),
     )
     candidates: int = option(9, "Automatic eta: strengths from 0 to 1 in the coarse sweep.", minimum=3, maximum=101)
-    refine: int = option(4, "Automatic eta: further strengths around the knee; 0: none.", minimum=0, maximum=100)
+    refine: int = option(2, "Automatic eta: further strengths around the knee; 0: none.", minimum=0, maximum=100)
     search_steps: int = option(8, "Automatic eta: sampling steps of a candidate.", minimum=2, maximum=1000)
     agreement_pairs: int = option(8, "Automatic eta: (t, noise) pairs that score a candidate.", minimum=1, maximum=4096)
     agreement_by: str = option(
@@ -193,9 +201,10 @@ class EditOptions:
     encoder: str = option(
         BUNDLED, "That CLIP: 'menagerie', the one that ships, or a folder of transformers' CLIPModel."
     )
-    closeness_weight: float = option(
-        1.0,
-        "Automatic eta: what distance from the input costs, against agreement with the text.",
+    closeness_weight: float | None = option(
+        None,
+        "Automatic eta: what distance from the input costs, against agreement with the text; absent: 0.2 where words "
+        "run ahead of padding, since agreement is then measured with the input's padding too, else 1.",
         minimum=0.0,
         maximum=100.0,
     )

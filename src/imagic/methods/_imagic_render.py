@@ -22,9 +22,10 @@ from imagic.core.sampling import sample
 from imagic.core.seeds import initial_noise
 from imagic.core.state import unpack_change, unpack_conditioning
 from imagic.core.text_mask import MaskOptions, mask_noise, text_difference
-from imagic.core.types import Backbone, Denoiser, Progress, State, WeightChange
+from imagic.core.types import Ability, Backbone, Denoiser, Progress, State, WeightChange
 from imagic.methods._attention_control import Sharing, SharingDenoiser
 from imagic.methods._imagic_options import EditOptions
+from imagic.methods._token_alignment import Wording
 
 # How the map of local blend is made: as DiffEdit's.
 MAP = MaskOptions()
@@ -44,7 +45,9 @@ class Fitted:
 
     fitted: e_opt, target: e_tgt, null: the empty text. target_text: what e_tgt says. moved: how far e_opt went from
     e_tgt, in units of e_tgt's norm; None where it began at a source text. start: the input's own noise, (1, C, h, w);
-    None where results begin with their seed's.
+    None where results begin with their seed's. touched: where the text has a say, (1, 1, h, w); None for everywhere.
+    words: positions before the padding of both texts; None where the model does not tell, or results begin with their
+    seed's noise, where the whole text goes as one.
     """
 
     z0: Tensor
@@ -56,6 +59,7 @@ class Fitted:
     target_text: str
     start: Tensor | None = None
     touched: Tensor | None = None
+    words: int | None = None
 
     @staticmethod
     def unpack(backbone: Backbone, state: State, target_text: str) -> Fitted:
@@ -87,7 +91,16 @@ class Fitted:
             moved=None if source_text else moved,
             target_text=target_text or own_text,
             start=state.tensors["start"].to(device) if "start" in state.tensors else None,
+            words=_before_padding(backbone, source_text or own_text, target_text or own_text)
+            if "start" in state.tensors
+            else None,
         )
+
+    @property
+    def sought(self) -> Conditioning:
+        """What a result should look like: the target's words over the fitted padding, which says the rest of the input;
+        the target alone where padding is not told apart."""
+        return self.target if self.words is None else joined(self.target, self.fitted, self.words)
 
     def starts(self, seeds: Sequence[int], fresh: float) -> Tensor:
         """What results of these seeds are sampled from, (B, C, h, w). fresh: share of the seed's noise."""
@@ -99,7 +112,27 @@ class Fitted:
         weights = torch.tensor(etas, dtype=torch.float64)
         if options.mixing == "projection":
             return project(self.fitted, self.target, options.identity, options.push * weights)
-        return self.fitted.lerp(self.target, weights)
+        if self.words is None:
+            return self.fitted.lerp(self.target, weights)
+        # Words, and vectors that stand for the whole text, run ahead of the padding.
+        ahead = self.fitted.lerp(self.target, torch.maximum((options.words_lead * weights).clamp(max=1), weights))
+        return joined(ahead, self.fitted.lerp(self.target, weights), self.words)
+
+
+def joined(words: Conditioning, padding: Conditioning, count: int) -> Conditioning:
+    """The first `count` positions of one bundle, and what has no positions, with the others' of another's."""
+    tensors = dict(words.tensors)
+    for name in words.learnable:
+        if tensors[name].dim() == 3:
+            tensors[name] = torch.cat([tensors[name][:, :count], padding.tensors[name][:, count:]], dim=1)
+    return replace(words, tensors=tensors)
+
+
+def _before_padding(backbone: Backbone, *texts: str) -> int | None:
+    """Positions that any of the texts has a word or a mark at; None where the model does not tell."""
+    if Ability.CROSS_ATTENTION not in backbone.abilities:
+        return None
+    return max(Wording.of(backbone, text).end for text in texts) + 1
 
 
 def project(source: Conditioning, target: Conditioning, identity: float, push: Tensor) -> Conditioning:
