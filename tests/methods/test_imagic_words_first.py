@@ -11,7 +11,6 @@ from imagic.core.options import build_options
 from imagic.core.types import Ability, Backbone, FitRequest
 from imagic.methods._imagic_options import EditOptions, FitOptions
 from imagic.methods._imagic_render import Fitted
-from imagic.methods._imagic_search import closeness_weight
 from imagic.methods.imagic import Imagic
 from tests.methods.conftest import finish
 
@@ -65,14 +64,6 @@ def test_without_a_lead_it_is_the_papers_interpolation_to_the_bit() -> None:
     assert torch.equal(mixed.tensors["sequence"], source.lerp(target, weights).tensors["sequence"])
 
 
-def test_what_is_sought_has_the_words_of_the_target_and_the_padding_of_the_input() -> None:
-    sought = fitted(bundle(0.0), bundle(1.0), 3).sought
-    assert sought.tensors["sequence"].mean((0, 2)).tolist() == [1, 1, 1, 0]
-    assert (sought.tensors["pooled"] == 1).all()
-    whole = fitted(bundle(0.0), bundle(1.0), None)
-    assert whole.sought is whole.target
-
-
 @pytest.mark.parametrize("ahead", [1.0, 2.0, 100.0])
 def test_the_ends_are_the_fitted_and_the_target_text_to_the_bit(model: Backbone, ahead: float) -> None:
     own = fit(model, "a sitting dog")
@@ -92,14 +83,6 @@ def test_fresh_noise_has_the_papers_interpolation(model: Backbone) -> None:
     halfway = own.fitted.lerp(own.target, 0.5).tensors["sequence"]
     assert not torch.equal(own.mixed([0.5], lead(2.0)).tensors["sequence"], halfway)
     assert torch.equal(fresh.mixed([0.5], lead(2.0)).tensors["sequence"], halfway)
-
-
-def test_distance_costs_little_where_the_agreement_tells_of_it(model: Backbone) -> None:
-    own, fresh = fit(model, "a sitting dog"), fit(model, "a sitting dog", start="noise")
-    default = build_options(EditOptions, {})
-    assert (closeness_weight(own, default), closeness_weight(fresh, default)) == (0.2, 1.0)
-    assert closeness_weight(own, build_options(EditOptions, {"agreement_by": "clip"})) == 1.0
-    assert closeness_weight(own, build_options(EditOptions, {"closeness_weight": 0.0})) == 0.0
 
 
 def test_a_model_without_cross_attention_is_not_asked_for_its_tokens(

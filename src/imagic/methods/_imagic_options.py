@@ -201,10 +201,9 @@ class EditOptions:
     encoder: str = option(
         BUNDLED, "That CLIP: 'menagerie', the one that ships, or a folder of transformers' CLIPModel."
     )
-    closeness_weight: float | None = option(
-        None,
-        "Automatic eta: what distance from the input costs, against agreement with the text; absent: 0.2 where words "
-        "run ahead of padding, since agreement is then measured with the input's padding too, else 1.",
+    closeness_weight: float = option(
+        1.15,
+        "Automatic eta: what distance from the input costs, against agreement with the text.",
         minimum=0.0,
         maximum=100.0,
     )

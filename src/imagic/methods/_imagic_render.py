@@ -96,12 +96,6 @@ class Fitted:
             else None,
         )
 
-    @property
-    def sought(self) -> Conditioning:
-        """What a result should look like: the target's words over the fitted padding, which says the rest of the input;
-        the target alone where padding is not told apart."""
-        return self.target if self.words is None else joined(self.target, self.fitted, self.words)
-
     def starts(self, seeds: Sequence[int], fresh: float) -> Tensor:
         """What results of these seeds are sampled from, (B, C, h, w). fresh: share of the seed's noise."""
         noise = initial_noise(self.z0.shape[1:], seeds, self.z0.device)

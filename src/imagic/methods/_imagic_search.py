@@ -1,9 +1,8 @@
 """The sweeps behind automatic eta: cheap renderings with common noise, each scored for closeness and for agreement.
 
-Closeness is measured in latents, which cost nothing more; agreement by the *untuned* model, on (t, eps) common to all
-candidates, so that their differences are not noise; or, where asked, by a CLIP. The model is asked with the target's
-words over the fitted padding, where that is told apart: a result should be what the words say, and the input in all
-else.
+Closeness is measured in latents, which cost nothing more; agreement by the *untuned* model, which knows what the text
+means and nothing of this image, on (t, eps) common to all candidates, so that their differences are not noise; or,
+where asked, by a CLIP.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ from imagic.methods._strength import Choice, choose_eta, neighbours
 Agreement: TypeAlias = Callable[[Tensor, Tensor], float]
 # A hundredth of a cosine then counts as little as the least rise of the other measure, see choose_eta.
 CLIP_SCALE = 20.0
-# What distance costs: little where the agreement falls by itself once the input is lost.
-CLOSENESS_OF_SOUGHT, CLOSENESS_OF_TARGET = 0.2, 1.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Search:
 
 
 def agreement_with(backbone: Backbone, fitted: Fitted, options: EditOptions) -> Agreement:
-    """The asked measure of agreement with the text: core.losses.text_agreement, or CLIP_SCALE x CLIP's cosine.
+    """The asked measure of agreement with the target text: core.losses.text_agreement, or CLIP_SCALE x CLIP's cosine.
 
     Raises NotAvailable without the CLIP.
     """
@@ -61,7 +58,7 @@ def agreement_with(backbone: Backbone, fitted: Fitted, options: EditOptions) -> 
     def by_denoiser(z: Tensor, image: Tensor) -> float:
         rows = 2 * options.max_batch
         with backbone.lower_precision():
-            return float(text_agreement(backbone, z, fitted.sought, fitted.null, pairs, batch_size=rows)[0])
+            return float(text_agreement(backbone, z, fitted.target, fitted.null, pairs, batch_size=rows)[0])
 
     return by_denoiser
 
@@ -75,7 +72,6 @@ def search(
     agreement: Agreement,
 ) -> Generator[Progress, None, Search]:
     """Each seed's own eta: a coarse sweep from 0 to 1, the knee, and a finer look around it."""
-    weight = closeness_weight(fitted, options)
     coarse = [i / (options.candidates - 1) for i in range(options.candidates)]
     found = yield from _sweep(
         backbone,
@@ -89,7 +85,7 @@ def search(
     by_seed = {seed: [c for c in found if c.seed == seed] for seed in seeds}
     finer = []
     for seed, candidates in by_seed.items():
-        knee = _choice(candidates, weight).knee
+        knee = _choice(candidates, options).knee
         if knee is not None:
             finer += [Shot(eta, seed) for eta in neighbours(coarse, knee, options.refine)]
     if finer:
@@ -99,7 +95,7 @@ def search(
     shots, sweep, choices = [], [], []
     for seed, candidates in by_seed.items():
         candidates.sort(key=lambda candidate: candidate.strength)
-        choice = _choice(candidates, weight)
+        choice = _choice(candidates, options)
         shots.append(Shot(choice.eta, seed))
         choices.append(choice)
         if choice.knee is not None:
@@ -162,18 +158,10 @@ def _sweep(
     return (yield from score(backbone, fitted, round_trip, shots, z, agreement, stage=f"{stage}: score"))
 
 
-def closeness_weight(fitted: Fitted, options: EditOptions) -> float:
-    """What distance from the input costs, as given, or as it suits the measure of agreement."""
-    if options.closeness_weight is not None:
-        return options.closeness_weight
-    tells_closeness = fitted.words is not None and options.agreement_by == "denoiser"
-    return CLOSENESS_OF_SOUGHT if tells_closeness else CLOSENESS_OF_TARGET
-
-
-def _choice(candidates: Sequence[Candidate], weight: float) -> Choice:
+def _choice(candidates: Sequence[Candidate], options: EditOptions) -> Choice:
     return choose_eta(
         [candidate.strength for candidate in candidates],
         [candidate.scores["agreement"] for candidate in candidates],
         [candidate.scores["distance"] for candidate in candidates],
-        weight,
+        options.closeness_weight,
     )
