@@ -87,7 +87,7 @@ def test_the_documented_lines_make_our_picture(backbone: Backbone, run: Run, tun
     done = run("export", "dog.safetensors", "-o", out, "--eta", "0.7", "--model", MODEL, *flags)
     assert done.exit_code == 0
     lora, full = (block.text for block in blocks(ROOT / "docs" / "export.md", "python"))
-    head, tail = lora.splitlines(), lora.splitlines()[-2:]
+    head, tail = lora.splitlines(), lora.splitlines()[-3:]
     code = lora if tuning == "lora" else "\n".join([*head[:5], full, *tail]).replace("dog-export", out)
     assert len(head) <= 12
     names: dict[str, Any] = {}
@@ -109,6 +109,11 @@ def test_the_documented_lines_make_our_picture(backbone: Backbone, run: Run, tun
         MODEL, scheduler=names["pipeline"].scheduler, torch_dtype=torch.float32
     )
     interpolated = load_file(f"{out}/e_eta.safetensors")
+    e_tgt, e_opt = (load_file(f"{out}/{name}.safetensors") for name in ("e_tgt", "e_opt"))
+    for name, mixture in interpolated.items():
+        words = len(untuned.tokenizer(TEXT).input_ids)
+        assert torch.equal(mixture[:, :words], e_tgt[name][:, :words])  # at 0.7 they have arrived
+        torch.testing.assert_close(mixture[:, words:], torch.lerp(e_opt[name], e_tgt[name], 0.7)[:, words:])
     assert abs(again(e=interpolated) - ours).max() <= 1
     assert abs(again(e=interpolated, pipeline=untuned) - ours).max() > 8
 
@@ -177,7 +182,11 @@ def test_a_fit_with_a_source_text_serves_other_targets(backbone: Backbone, fitte
     with torch.no_grad():
         cat, _ = pipeline.encode_prompt("a cat", "cpu", 1, do_classifier_free_guidance=False)
     assert torch.allclose(tensors["e_tgt"], cat, atol=1e-6)
-    assert torch.allclose(tensors["e_eta"], 0.75 * tensors["e_opt"] + 0.25 * tensors["e_tgt"], atol=1e-6)
+    # At a quarter of the way words, of the longer of the two texts, are half way there.
+    words = len(pipeline.tokenizer(SOURCE).input_ids)
+    halfway, quarter = (torch.lerp(tensors["e_opt"], tensors["e_tgt"], weight) for weight in (0.5, 0.25))
+    expected = torch.cat([halfway[:, :words], quarter[:, words:]], dim=1)
+    assert torch.allclose(tensors["e_eta"], expected, atol=1e-6)
     with pytest.raises(OptionError, match="bound to its target text"):
         api.export(fitted, "other", text="a cat")
     api.export(fitted, "same", text=TEXT)

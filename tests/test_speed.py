@@ -72,7 +72,7 @@ def test_its_smoke_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     # Four pairs in a step against one.
     assert fast["flop"] / fast["steps"] == 4 * peer["flop"] / peer["steps"]
     search = rows["tiny-sd1", "full", "fast", "search"]
-    assert search["steps"] == (9 + 4) * (2 * 8 + 2 * 8)  # candidates, guided steps, pairs for agreement
+    assert search["steps"] == (9 + 2) * (2 * 8 + 2 * 8)  # candidates, guided steps, pairs for agreement
     table = capsys.readouterr().out
     assert table.count("\n| tiny-") == len(rows)
     assert "| 3/1000 |" in table

@@ -21,6 +21,7 @@ from imagic.core.errors import OptionError, OutputError, StateError
 from imagic.core.files import check_writable, replacing
 from imagic.core.state import check_state, load_state, unpack_change, unpack_conditioning
 from imagic.core.types import Backbone, State, WeightChange
+from imagic.core.words_first import before_padding, words_first
 
 FORMS = ("diffusers", "kohya")
 
@@ -113,7 +114,11 @@ def _texts(backbone: Backbone, state: State, text: str, eta: float | None) -> di
             raise OptionError("This fit is bound to its target text: fit with a source text to export others.")
         target = backbone.encode_text([text]).to("cpu")
     texts = {"e_tgt": target, "e_opt": fitted}
-    return texts if eta is None else {**texts, "e_eta": fitted.lerp(target, eta)}
+    if eta is None:
+        return texts
+    both = (state.facts["source_text"] or state.facts["target_text"], text or state.facts["target_text"])
+    words = before_padding(backbone, both) if "start" in state.tensors else None
+    return {**texts, "e_eta": words_first(fitted, target, [eta], words)}
 
 
 def _made(folder: str | os.PathLike[str]) -> Path:

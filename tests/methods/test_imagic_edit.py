@@ -102,6 +102,9 @@ def test_an_edit_is_what_diffusers_renders(
     plain = snapshot(pipeline.unet)
     tuned = tuned_weights(plain, state)
     text = 0.6 * state.tensors["e_tgt.sequence"] + 0.4 * state.tensors["e_opt.sequence"]
+    if start == "inversion":  # words are at the target from the middle on, padding is under way
+        words = len(pipeline.tokenizer(request_to_sit.target_text).input_ids)
+        text[:, :words] = state.tensors["e_tgt.sequence"][:, :words]
     null = backbone.encode_text([""]).tensors["sequence"]
 
     def render() -> Tensor:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from imagic.core.errors import OptionError
 from imagic.core.types import Token
-from imagic.methods._token_alignment import Alignment, Wording, align, common_subsequence
+from imagic.core.wording import Wording
+from imagic.methods._token_alignment import Alignment, align, common_subsequence
 
 LENGTH = 8
 

@@ -14,6 +14,7 @@ from typing import Any
 from imagic.core.encoder import BUNDLED
 from imagic.core.errors import OptionError
 from imagic.core.options import option
+from imagic.core.words_first import WORDS_LEAD
 from imagic.methods._common import check_strengths
 
 
@@ -144,7 +145,7 @@ class EditOptions:
     sampler: str = option("ddim", "Sampler of the results.", choices=("ddim", "dpmpp_2m"))
     target_text: str = option("", "Another target; needs a state that was fitted with a source text.")
     words_lead: float = option(
-        2.0,
+        WORDS_LEAD,
         "How far words run ahead of the padding after them, which says of the input what no word says: they reach the "
         "target at 1 / words_lead; 1: together, as in the paper. Only where the result begins with the input's own "
         "noise, and with models that tell their tokens.",

@@ -22,10 +22,10 @@ from imagic.core.sampling import sample
 from imagic.core.seeds import initial_noise
 from imagic.core.state import unpack_change, unpack_conditioning
 from imagic.core.text_mask import MaskOptions, mask_noise, text_difference
-from imagic.core.types import Ability, Backbone, Denoiser, Progress, State, WeightChange
+from imagic.core.types import Backbone, Denoiser, Progress, State, WeightChange
+from imagic.core.words_first import before_padding, words_first
 from imagic.methods._attention_control import Sharing, SharingDenoiser
 from imagic.methods._imagic_options import EditOptions
-from imagic.methods._token_alignment import Wording
 
 # How the map of local blend is made: as DiffEdit's.
 MAP = MaskOptions()
@@ -91,7 +91,7 @@ class Fitted:
             moved=None if source_text else moved,
             target_text=target_text or own_text,
             start=state.tensors["start"].to(device) if "start" in state.tensors else None,
-            words=_before_padding(backbone, source_text or own_text, target_text or own_text)
+            words=before_padding(backbone, (source_text or own_text, target_text or own_text))
             if "start" in state.tensors
             else None,
         )
@@ -103,30 +103,10 @@ class Fitted:
 
     def mixed(self, etas: Sequence[float], options: EditOptions) -> Conditioning:
         """One row per eta. At eta 0 exactly e_opt and at eta 1 exactly e_tgt, for the default mixing."""
-        weights = torch.tensor(etas, dtype=torch.float64)
         if options.mixing == "projection":
-            return project(self.fitted, self.target, options.identity, options.push * weights)
-        if self.words is None:
-            return self.fitted.lerp(self.target, weights)
-        # Words, and vectors that stand for the whole text, run ahead of the padding.
-        ahead = self.fitted.lerp(self.target, torch.maximum((options.words_lead * weights).clamp(max=1), weights))
-        return joined(ahead, self.fitted.lerp(self.target, weights), self.words)
-
-
-def joined(words: Conditioning, padding: Conditioning, count: int) -> Conditioning:
-    """The first `count` positions of one bundle, and what has no positions, with the others' of another's."""
-    tensors = dict(words.tensors)
-    for name in words.learnable:
-        if tensors[name].dim() == 3:
-            tensors[name] = torch.cat([tensors[name][:, :count], padding.tensors[name][:, count:]], dim=1)
-    return replace(words, tensors=tensors)
-
-
-def _before_padding(backbone: Backbone, *texts: str) -> int | None:
-    """Positions that any of the texts has a word or a mark at; None where the model does not tell."""
-    if Ability.CROSS_ATTENTION not in backbone.abilities:
-        return None
-    return max(Wording.of(backbone, text).end for text in texts) + 1
+            push = options.push * torch.tensor(etas, dtype=torch.float64)
+            return project(self.fitted, self.target, options.identity, push)
+        return words_first(self.fitted, self.target, etas, self.words, options.words_lead)
 
 
 def project(source: Conditioning, target: Conditioning, identity: float, push: Tensor) -> Conditioning:

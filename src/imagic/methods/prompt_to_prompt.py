@@ -22,10 +22,11 @@ from imagic.core.options import option
 from imagic.core.sampling import LatentProgress, sample
 from imagic.core.state import pack_conditioning, unpack_conditioning
 from imagic.core.types import Ability, Backbone, EditResult, FitRequest, Method, Progress, State
+from imagic.core.wording import Wording
 from imagic.methods import _common as common
 from imagic.methods._attention_control import LocalBlend, Sharing, SharingDenoiser
 from imagic.methods._inversions import InversionOptions, invert_image
-from imagic.methods._token_alignment import Wording, align
+from imagic.methods._token_alignment import align
 
 # Row 0 is the source, row 1 the target.
 GIVER = (0, 0)
