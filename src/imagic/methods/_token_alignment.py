@@ -1,4 +1,4 @@
-"""Which positions of two texts belong together (Prompt-to-Prompt, Hertz et al. 2022, Sec. 3.2), and which a word has.
+"""Which positions of two texts belong together (Prompt-to-Prompt, Hertz et al. 2022, Sec. 3.2).
 
 *Replace* swaps words one for one; *refine* keeps what both texts have, in order, and lets new words be. An alignment is
 a matrix that turns attention over the source's positions into attention over the target's.
