@@ -76,7 +76,7 @@ PRESETS = {
     "cpu": Preset(
         {
             "vae": Plan(steps=8000, batch=8, learning_rate=8e-4, warmup=60, cooldown=0.5, ema=0.998),
-            "decoder": Plan(steps=3000, batch=16, learning_rate=1e-3, warmup=60, cooldown=0.6, ema=0.998),
+            "decoder": Plan(steps=6000, batch=8, learning_rate=5e-4, warmup=60, cooldown=0.8, ema=0.998),
             "judge": Plan(steps=4000, batch=96, learning_rate=2e-3, warmup=100, cooldown=0.6, ema=0.998),
             "clip": Plan(steps=1300, batch=96, learning_rate=1e-3, warmup=100, cooldown=0.5, ema=0.995),
             "diffusion": Plan(steps=16000, batch=64, learning_rate=5e-4, warmup=200, cooldown=0.4, ema=0.9995),
