@@ -42,7 +42,7 @@ def edit(
 def utility(eta: np.ndarray, weight: float) -> np.ndarray:
     """In closed form: agreement runs as 1 - (1 - eta)^2."""
     fits = 1 - (1 - eta) ** 2
-    return np.where(fits >= 0.5, fits - weight * distance(eta), -np.inf)
+    return np.where(fits >= 0.5, fits - weight * distance(eta) - 2 * (eta - 0.7) ** 2, -np.inf)
 
 
 def distance(eta: np.ndarray) -> np.ndarray:
@@ -202,7 +202,8 @@ def test_where_asked_a_clip_measures_agreement(monkeypatch: pytest.MonkeyPatch) 
     etas = np.linspace(0, 1, 9)
     cosine = np.cos((1 - etas) ** 2 * np.pi / 3)
     fits = (cosine - 0.5) / 0.5
-    expected = etas[np.argmax(np.where(fits >= 0.5, fits - 0.1 * distance(etas), -np.inf))]
+    worth = fits - 0.1 * distance(etas) - 2 * (etas - 0.7) ** 2
+    expected = etas[np.argmax(np.where(fits >= 0.5, worth, -np.inf))]
     assert [c.scores["agreement"] for c in result.sweep[:-1]] == pytest.approx(20 * cosine, abs=2e-3)
     assert result.chosen[0].strength == pytest.approx(expected)
     _, other = edit(fitted_state(), refine=0, closeness_weight=0.1)

@@ -6,17 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagic.methods._strength import FALLBACK_ETA, MAX_RISE, choose_eta, neighbours
+from imagic.methods import _strength
+from imagic.methods._strength import LEAN, MAX_RISE, USUAL_ETA, choose_eta, neighbours
 
 GRID = [i / 10 for i in range(11)]
 
 
-def test_the_knee_of_a_parabola_over_a_line() -> None:
-    """A = 1 - (1 - x)^2 and D = x: A - w D is highest at x = 1 - w / 2, whatever the agreement's scale and offset."""
+def test_the_knee_of_a_parabola_over_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A = 1 - (1 - x)^2 and D = x, whatever the agreement's scale and offset: A - w D is highest at x = 1 - w / 2, and
+    less 2 (x - 0.7)^2 at (4.8 - w) / 6."""
     agreement = [40 * (1 - (1 - x) ** 2) - 37 for x in GRID]
+    assert (LEAN, USUAL_ETA) == (2.0, 0.7)
+    assert choose_eta(GRID, agreement, GRID, 1.2).eta == 0.6
+    assert choose_eta(GRID, agreement, GRID, 0.0).eta == 0.8
+    assert choose_eta(GRID, agreement, GRID, 1.0).utility[5] == pytest.approx(0.75 - 0.5 - 2 * 0.2**2)
+    monkeypatch.setattr(_strength, "LEAN", 0.0)
     assert choose_eta(GRID, agreement, GRID, 1.0).eta == 0.5
     assert choose_eta(GRID, agreement, GRID, 0.2).eta == 0.9
-    assert choose_eta(GRID, agreement, GRID, 1.0).utility[5] == pytest.approx(0.75 - 0.5)
 
 
 @given(st.floats(0.5, MAX_RISE), st.floats(-50, 50), st.floats(0, 5), st.floats(0.0, 2.0))
@@ -53,10 +59,16 @@ def test_a_long_way_to_the_text_counts_its_last_part() -> None:
     distance = [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.45, 0.55, 0.75, 0.95]
     choice = choose_eta(GRID, agreement, distance, 1.0)
     assert choice.eta == 0.8
-    assert choice.utility[8] == pytest.approx((35 + 40) / MAX_RISE - 0.55)
+    assert choice.utility[8] == pytest.approx((35 + 40) / MAX_RISE - 0.55 - LEAN * 0.1**2)
 
 
-def test_at_equal_utility_the_smaller_eta() -> None:
+def test_where_the_sweep_hardly_tells_the_usual_eta() -> None:
+    """The agreement rises as fast as the distance: all strengths from 0.5 on are as good but for the lean."""
+    assert choose_eta(GRID, GRID, GRID, 1.0).eta == USUAL_ETA
+
+
+def test_at_equal_utility_the_smaller_eta(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_strength, "LEAN", 0.0)
     assert choose_eta([0, 0.5, 1], [0, 5, 10], [0, 0.5, 1], 1.0).eta == 0.5
 
 
@@ -71,7 +83,7 @@ def test_where_eta_1_has_drifted_the_best_of_the_sweep_is_the_far_end() -> None:
 @pytest.mark.parametrize("agreement", [[5.0] * 11, [-0.1 * x for x in range(11)], [0.01 * x for x in range(11)]])
 def test_an_agreement_that_does_not_rise_chooses_nothing(agreement: list[float]) -> None:
     choice = choose_eta(GRID, agreement, [0.1 * x for x in range(11)], 0.5)
-    assert (choice.eta, choice.knee, choice.utility) == (FALLBACK_ETA, None, ())
+    assert (choice.eta, choice.knee, choice.utility) == (USUAL_ETA, None, ())
     assert "does not rise" in choice.warnings[0]
 
 
