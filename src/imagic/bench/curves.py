@@ -6,6 +6,7 @@ Only etas at which every item was looked at are shown, so that all points of a c
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from imagic.core.files import replacing
 
 PSNR_INPUT = "PSNR to the input (dB)"
 SUCCESS = "success"
+COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,17 @@ def plot(rows: Sequence[Row], labels: Sequence[str], path: Path) -> None:
     if not curves:
         raise OutputError("No method of this run has a sweep over eta: there is nothing to plot.")
     panels = panels_of(curves)
-    figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    columns = min(COLUMNS, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(4 * columns, 3 * lines + 0.5), layout="constrained")
+    for place, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(lines, columns, place)
         for label, curve in curves.items():
             points = [(point.eta, value) for point in curve if (value := value_of(point, panel)) is not None]
             axes.plot([eta for eta, _ in points], [value for _, value in points], marker="o", markersize=3, label=label)
         axes.set_xlabel("eta")
         axes.set_title(panel)
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     with replacing(path, overwrite=True) as part:
         figure.savefig(part, format="png", dpi=120)
 
