@@ -186,6 +186,19 @@ def test_the_noise_of_two_decodings_leaves_every_bit(side: int) -> None:
     assert (frame.lay_over(picture, before + 1.5 * DEAD_ZONE, before).rgb != picture.rgb).any()
 
 
+@pytest.mark.parametrize("side", [64, 128, 512])
+def test_a_gentle_change_of_the_whole_picture_counts_in_full(side: int) -> None:
+    rgb = noise_picture(600, 500).rgb // 2 + 50
+    picture = Picture(rgb)
+    frame = Frame.fit(picture, side)
+    before = torch.zeros(3, side, side)
+    change = 0.75 * DEAD_ZONE * torch.ones(3, side, side)
+    back = frame.lay_over(picture, before + change, before).rgb.astype(int)
+    assert np.abs(back - rgb - 127.5 * 0.75 * DEAD_ZONE).max() <= 0.5
+    change[:, : side // 2] = 0  # as gentle, in half of it: what two decodings may differ by
+    np.testing.assert_array_equal(frame.lay_over(picture, before + change, before).rgb, picture.rgb)
+
+
 def test_only_the_surroundings_of_a_change_are_touched() -> None:
     picture = noise_picture(640, 640)
     frame = Frame.fit(picture, SIDE)

@@ -28,6 +28,10 @@ from imagic.core.masks import feathered
 # zone ends at 1.5 times that, and the difference counts in full at 3 times.
 DEAD_ZONE = 0.06
 FULL_DIFFERENCE = 0.12
+# What a Gaussian leaves of a difference is no noise of decoding. Where it exceeds the one in this share of the picture,
+# the edit is of the whole picture, gentle as it may be (oil paint), and there is no dead zone.
+COHERENT = 0.015
+WHOLE = 0.9
 # From here on the original's fine detail gives way too: a dog that moved away must not leave its fur on the grass.
 FULL_RESULT = 0.30
 # An edit that is cut off, by a crop or a mask, reaches its full weight over this share of the side: no seam.
@@ -210,7 +214,10 @@ class Frame:
         change = _blurred(difference.square().mean(0).sqrt(), sigma)
         reach = round(2 * sigma)
         change = F.max_pool2d(change[None], 2 * reach + 1, stride=1, padding=reach)[0]
-        weights = torch.stack([_ramp(change, DEAD_ZONE, FULL_DIFFERENCE), _ramp(change, FULL_DIFFERENCE, FULL_RESULT)])
+        coherent = torch.stack([_blurred(channel, sigma) for channel in difference]).square().mean(0).sqrt()
+        whole = float((coherent > COHERENT).float().mean()) > WHOLE
+        add = torch.ones_like(change) if whole else _ramp(change, DEAD_ZONE, FULL_DIFFERENCE)
+        weights = torch.stack([add, _ramp(change, FULL_DIFFERENCE, FULL_RESULT)])
         return weights * self._fade(change.shape[0], change.shape[1], max(self.side * FADE, 1))
 
     def _fade(self, height: int, width: int, reach: float) -> Tensor:
