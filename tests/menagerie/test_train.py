@@ -25,11 +25,13 @@ from imagic.core.types import Ability
 from imagic.menagerie import judge
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import FILE, load_judge
-from imagic.menagerie.train import HELPERS, PARTS, PRESETS, begin_with, train
+from imagic.menagerie.train import PARTS, PRESETS, train
 from imagic.menagerie.training import clip, diffusion, instruct, loop, vae
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
+from imagic.menagerie.training.exports import begin_with
+from imagic.menagerie.training.helpers import HELPERS
 from imagic.menagerie.training.instruct import InstructTask
 from imagic.menagerie.training.judging import TRIOS, JudgeTask
 from imagic.menagerie.training.latents import encode, latent_store
@@ -119,17 +121,25 @@ def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_train
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=5e-3)  # it ships in half precision
 
 
-def test_a_run_begins_with_an_exported_model(small: None, tmp_path: Path) -> None:
-    task = make("diffusion", 0)
-    list(loop.train(task, Plan(steps=1, batch=3, learning_rate=1e-3), tmp_path))
-    assert {path.stem for path in (tmp_path / "export" / "training").iterdir()} == set(HELPERS)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_run_begins_with_what_another_exported(small: None, tmp_path: Path, part: str) -> None:
+    task = make(part, 0)
+    list(loop.train(task, Plan(steps=1, batch=4 if part == "clip" else 3, learning_rate=1e-3), tmp_path))
     exported = tiny.averaged(task, tmp_path / CHECKPOINT)
-    fresh = make("diffusion", 1)
+    fresh = make(part, 1)
     assert begin_with(fresh, tmp_path / "export") == []
+    rounding = 2e-3 if part == "judge" else 1e-6  # it ships in 8 bits, the others in 16
     for name, network in fresh.networks().items():
         for key, value in network.state_dict().items():
-            torch.testing.assert_close(value, exported[name].state_dict()[key], rtol=1e-3, atol=1e-6)
-    with pytest.raises(ModelError, match="no weights of 'vae'"):
+            torch.testing.assert_close(value, exported[name].state_dict()[key], rtol=1e-3, atol=rounding)
+
+
+def test_a_run_begins_with_no_other_network(small: None, tmp_path: Path) -> None:
+    list(loop.train(make("diffusion", 0), Plan(steps=1, batch=3, learning_rate=1e-3), tmp_path))
+    assert {path.stem for path in (tmp_path / "export" / "training").iterdir()} == set(HELPERS)
+    with pytest.raises(ModelError, match="no weights of 'clip'"):
+        begin_with(make("clip", 0), tmp_path / "export")
+    with pytest.raises(ModelError, match=r"'vae' in .* are of another network"):
         begin_with(make("vae", 0), tmp_path / "export" / "unet")
 
 

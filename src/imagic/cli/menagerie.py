@@ -70,7 +70,9 @@ def train(
     preset: Annotated[str, typer.Option(help="smoke (a minute), cpu (hours) or gpu.")] = "cpu",
     steps: Annotated[int | None, typer.Option(help="Another number of steps than the preset's.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of weights and data.")] = 0,
-    start: Annotated[Path | None, typer.Option(help="A model folder whose weights a new run begins with.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A model folder, or an export of the part, that a new run begins with.")
+    ] = None,
     as_json: given.AsJson = False,
     device: given.Device = None,
 ) -> None:

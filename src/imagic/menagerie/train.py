@@ -14,19 +14,16 @@ from typing import cast
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from safetensors.torch import load_file
 
 from imagic.backbones.fingerprint import fingerprint
 from imagic.backbones.quiet import quiet
 from imagic.core.errors import ModelError, OptionError
-from imagic.menagerie.judge import FILE as JUDGE
-from imagic.menagerie.judge import load_judge
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
-from imagic.menagerie.training.helpers import HELPERS, helper_file
+from imagic.menagerie.training.exports import begin_with
 from imagic.menagerie.training.instruct import InstructTask
-from imagic.menagerie.training.judging import CALIBRATION, READER, TRIOS, JudgeTask
+from imagic.menagerie.training.judging import CALIBRATION, TRIOS, JudgeTask
 from imagic.menagerie.training.latents import RICH, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Report, Task
 from imagic.menagerie.training.loop import train as run
@@ -137,28 +134,6 @@ def train(
             settling = replace(chosen.settling, seed=seed)
             yield from run(Settling(task, missing, device), settling, out / part / "settling", device)
     yield from run(task, plan, out / part, device)
-
-
-def begin_with(task: Task, folder: Path) -> list[str]:
-    """Puts the weights of an exported model into the task's networks; returns the helpers that it lacks."""
-    missing = []
-    for name, network in task.networks().items():
-        if name == READER:
-            network.load_state_dict(load_judge(folder / JUDGE).reader.state_dict())
-            continue
-        if name in HELPERS and not helper_file(folder, name).is_file():
-            missing.append(name)
-            continue
-        files = [helper_file(folder, name)] if name in HELPERS else sorted((folder / name).glob("*.safetensors"))
-        if not files:
-            raise ModelError(f"There are no weights of '{name}' in {folder}; name the folder of an exported model.")
-        try:
-            network.load_state_dict(load_file(files[0]))
-        except RuntimeError as error:
-            raise ModelError(
-                f"The weights in {files[0]} are of another network; start from a model like it."
-            ) from error
-    return missing
 
 
 def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device | str) -> Task:

@@ -18,7 +18,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image
 from torch import Tensor, nn
 
-from imagic.backbones.instruction import adapted, save_adapter, widened
+from imagic.backbones.instruction import INPUT, adapted, save_adapter, widened
 from imagic.backbones.vp import VPGrid
 from imagic.core.seeds import derive
 from imagic.core.types import WeightChange
@@ -133,3 +133,19 @@ def change_of(factors: nn.Module) -> WeightChange:
     """The factors of `add_lora` as a change of the UNet's weights."""
     tensors = {name.replace("/", "."): tensor.detach() for name, tensor in factors.state_dict().items()}
     return WeightChange("lora", tensors, {"rank": RANK, "alpha": float(RANK)})
+
+
+def split_adapter(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of an exported adapter by the networks of the task and their own names, float32."""
+    inputs = {name: tensor.float() for name, tensor in tensors.items() if name.startswith(INPUT)}
+    factors = {name: tensor.float() for name, tensor in tensors.items() if name not in inputs}
+    return {
+        "input": {name.removeprefix(INPUT): tensor for name, tensor in inputs.items()},
+        "adapter": {_module_name(name): tensor for name, tensor in factors.items()},
+    }
+
+
+def _module_name(name: str) -> str:
+    """peft's name of a factor as in `add_lora`: a module's name has no dots, its parameter's follows the last."""
+    module, parameter = name.rsplit(".", 1)
+    return f"{module.replace('.', '/')}.{parameter}"
