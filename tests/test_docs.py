@@ -144,7 +144,6 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyt
     if not scene.real:
         models["menagerie"] = instructed_backbone(adapter=True, word_level=True)
         models["menagerie"].name = "menagerie"
-    if not (scene.real and encoder.BUNDLED_FOLDER.is_dir()):  # a model in training may have none that fits it
         clip_folder(tmp_path / "clip")
         monkeypatch.setattr(encoder, "BUNDLED_FOLDER", tmp_path / "clip")
     with little_work(models):

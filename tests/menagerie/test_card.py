@@ -37,7 +37,7 @@ def weights(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(bytes(size))
     (tmp_path / "model" / "notes.txt").write_text("not weights")
-    return tmp_path
+    return tmp_path / "model"
 
 
 def written(*arguments: object) -> str:
@@ -67,17 +67,15 @@ def test_the_front_matter_is_what_a_hub_reads(weights: Path) -> None:
 
 def test_sizes_are_those_of_the_files(weights: Path) -> None:
     content = written(weights)
-    assert (
-        "| `judge/judge.safetensors` | 1.25 |\n| `model/unet/a.safetensors` | 2.00 |\n| all weights | 3.25 |" in content
-    )
+    assert "| `unet/a.safetensors` | 2.00 |\n| the model | 2.00 |\n| `../judge/judge.safetensors` | 1.25 |" in content
     assert "notes.txt" not in content
 
 
 def test_what_only_trains_the_model_on_does_not_count(weights: Path) -> None:
-    helper = weights / "model" / "training" / "unsaid.safetensors"
+    helper = weights / "training" / "unsaid.safetensors"
     helper.parent.mkdir()
     helper.write_bytes(b"x" * 10**6)
-    assert "| all weights | 3.25 |" in written(weights)
+    assert "| the model | 2.00 |" in written(weights)
 
 
 def test_the_training_is_told_as_far_as_it_is_known(weights: Path) -> None:
@@ -102,7 +100,7 @@ def test_what_was_not_measured_is_absent(weights: Path) -> None:
     for absent in ("## Scores", "## Training", "model-index", "PSNR", "guidance", "None", "nan"):
         assert absent not in content
     # Figures: sizes of files, the side of a picture, the words of a text, and the licence's version.
-    assert figures(content) <= {"1.25", "2.00", "3.25", "128", "30", "2.0"}
+    assert figures(content) <= {"1.25", "2.00", "128", "30", "2.0"}
     assert "## Limits" in content
     assert "## Bias" in content
 
@@ -110,9 +108,9 @@ def test_what_was_not_measured_is_absent(weights: Path) -> None:
 def test_what_lies_beside_the_model_is_told_where_it_is(weights: Path) -> None:
     names = ("small CLIP", "follows instructions")
     assert not any(name in written(weights) for name in names)
-    for part, name in zip(("clip", "model/instruct"), names, strict=True):
-        (weights / part).mkdir()
-        (weights / part / "a.safetensors").write_bytes(bytes(1_000_000))
+    for part, name in zip((weights.parent / "clip", weights / "instruct"), names, strict=True):
+        part.mkdir()
+        (part / "a.safetensors").write_bytes(bytes(1_000_000))
         assert name in written(weights)
     content = written(weights, [Score(FINDS_PICTURE, "all", 0.75, 300), Score(CHANCE, "all", 0.125, 300)])
     assert f"| {FINDS_PICTURE} | 75.0 % | 300 |\n| {CHANCE} | 12.5 % | 300 |" in content
@@ -126,7 +124,7 @@ def test_what_lies_beside_the_model_is_told_where_it_is(weights: Path) -> None:
 def test_an_earlier_card_is_replaced(weights: Path) -> None:
     written(weights, SCORES)
     assert "## Scores" not in written(weights)
-    assert sorted(path.name for path in weights.iterdir()) == [FILE, "judge", "model"]
+    assert sorted(path.name for path in weights.iterdir()) == [FILE, "notes.txt", "unet"]
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from diffusers import StableDiffusionPipeline
 from imagic.backbones import loading
 from imagic.backbones.fingerprint import fingerprint
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
-from imagic.core.encoder import BUNDLED, BUNDLED_FOLDER
 from imagic.core.errors import AbilityError, OptionError, StateError, TextError
 from imagic.core.options import build_options, strength_name
 from imagic.core.registry import Group, method, names
@@ -28,7 +27,6 @@ from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
 from tests.instructing import seeing
 from tests.methods.conftest import finish
-from tests.metrics.tiny import clip_folder
 
 SEEDS = (3, 4)
 
@@ -96,27 +94,15 @@ def backbone() -> StableDiffusionBackbone:
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The bundled CLIP; while it does not ship, a tiny random one."""
-    if BUNDLED_FOLDER.is_dir():
-        return BUNDLED
-    folder = tmp_path_factory.mktemp("clip")
-    clip_folder(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
 def untouched(backbone: StableDiffusionBackbone) -> str:
     return weights(backbone)
 
 
 @pytest.fixture(scope="module", params=names(Group.METHODS))
-def trial(request: pytest.FixtureRequest, backbone: StableDiffusionBackbone, untouched: str, encoder: str) -> Trial:
+def trial(request: pytest.FixtureRequest, backbone: StableDiffusionBackbone, untouched: str) -> Trial:
     if request.param not in CASES:
         pytest.fail(f"the method '{request.param}' is registered and not on trial: give it an entry in CASES here")
     case, found = CASES[request.param], method(request.param)
-    if any(field.name == "encoder" for field in dataclasses.fields(found.FitOptions)):
-        case = replace(case, fit={**case.fit, "encoder": encoder})
     asked = FitRequest(
         render([sample_scene(5)], backbone.image_size),
         "a sitting dog",

@@ -49,15 +49,18 @@ class TrainingRun:
 def write_card(
     folder: Path, scores: Sequence[Score] = (), runs: Sequence[TrainingRun] = (), scored_by: str | None = None
 ) -> Path:
-    """Writes README.md into a folder of weights, over an earlier one, and returns its path.
+    """Writes README.md into the model's folder, over an earlier one, and returns its path.
 
-    scored_by: the command that measured the scores. Raises ModelError when the folder holds no weights.
+    It also tells of the judge and the CLIP in the folders beside. scored_by: the command that measured the scores.
+    Raises ModelError when the folder holds no weights.
     """
-    files = [path for path in sorted(folder.rglob("*.safetensors")) if path.parent.name != helpers.FOLDER]
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    sizes = _weights(folder)
     if not sizes:
         raise ModelError(f"There are no weights in {folder}; name the folder that holds the exported model.")
-    what = [WHAT, *(note for part, note in BESIDE.items() if any(f"{part}/" in name for name in sizes))]
+    for part in BESIDE:
+        sizes |= {f"../{part}/{name}": size for name, size in _weights(folder.parent / part).items()}
+    notes = {**WITHIN, **BESIDE}
+    what = [WHAT, *(note for part, note in notes.items() if any(f"{part}/" in name for name in sizes))]
     sections = [_front_matter(scores), *what, _sizes(sizes), _training(runs), _scores(scores, scored_by), LIMITS, BIAS]
     path = folder / FILE
     write_bytes(path, "\n".join(section for section in sections if section).encode(), overwrite=True)
@@ -80,6 +83,12 @@ def _read(path: Path, key: str, kind: type[T]) -> list[T]:
         return [kind(**row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptionError(f"{path} cannot be read as a JSON file of {key} ({error}); choose another file.") from error
+
+
+def _weights(folder: Path) -> dict[str, int]:
+    """The files of weights that ship, with their bytes."""
+    files = [path for path in sorted(folder.rglob("*.safetensors")) if path.parent.name != helpers.FOLDER]
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _front_matter(scores: Sequence[Score]) -> str:
@@ -118,9 +127,18 @@ def _headlines(scores: Sequence[Score]) -> list[tuple[str, Score]]:
 
 
 def _sizes(sizes: dict[str, int]) -> str:
-    rows = [f"| `{name}` | {size / MEGABYTE:.2f} |" for name, size in sizes.items()]
-    total = f"| all weights | {sum(sizes.values()) / MEGABYTE:.2f} |"
-    return "\n".join(["## Sizes", "", "| file | MB |", "|---|---|", *rows, total, ""])
+    own = {name: size for name, size in sizes.items() if not name.startswith("..")}
+    beside = {name: size for name, size in sizes.items() if name not in own}
+    rows = [*_rows(own), _row("the model", sum(own.values())), *_rows(beside)]
+    return "\n".join(["## Sizes", "", "| file | MB |", "|---|---|", *rows, ""])
+
+
+def _rows(sizes: dict[str, int]) -> list[str]:
+    return [_row(f"`{name}`", size) for name, size in sizes.items()]
+
+
+def _row(name: str, size: int) -> str:
+    return f"| {name} | {size / MEGABYTE:.2f} |"
 
 
 def _training(runs: Sequence[TrainingRun]) -> str:
@@ -162,20 +180,24 @@ WHAT = f"""# The menagerie's model
 A small latent diffusion model that draws animals from a sentence, at {IMAGE_SIZE} x {IMAGE_SIZE} pixels, in the
 ordinary layout of diffusers' `StableDiffusionPipeline`. It was trained from scratch on pictures that a renderer draws,
 and on no photograph, artwork or text by anybody. It is the demonstration, the test model and the benchmark of `imagic`.
-The judge beside it reads the facts of a scene back from a picture and tells individuals apart; it scores, and never
-edits.
 
 ```bash
 imagic edit picture.png "a sitting dog" -o sitting.png
 ```
 """
 
-BESIDE = {
-    "clip": """In `clip` lies a small CLIP in the layout of transformers' `CLIPModel`. It says how well a picture of
-this world fits a text, as a metric and as the loss of Text2LIVE; its figures compare with no other CLIP's.
-""",
+WITHIN = {
     "instruct": """In `instruct` lies what turns the UNet into one that follows instructions, as in InstructPix2Pix: an
 input layer that also takes the latents of the picture, and a LoRA on the other layers. It fits this UNet alone.
+""",
+}
+
+BESIDE = {
+    "judge": """In `../judge` lies the judge: it reads the facts of a scene back from a picture and tells individuals
+apart; it scores, and never edits.
+""",
+    "clip": """In `../clip` lies a small CLIP in the layout of transformers' `CLIPModel`. It says how well a picture of
+this world fits a text, as a metric and as the loss of Text2LIVE; its figures compare with no other CLIP's.
 """,
 }
 
