@@ -4,8 +4,8 @@
 
 Options are chosen on training-side edits, which is the default, and reported once on held-out ones. `--grid` crosses
 reference, strength and threshold, best first. The mask's cells are enlarged to the picture; `ceiling` is the true mask
-itself on these cells, `everything` a white mask. With the default scaling a cell is in the mask where its difference
-exceeds mask_threshold x mask_clamp times the mean, so that the threshold alone is swept.
+itself on these cells, `everything` a white mask. With a clamp a cell is in the mask where its difference exceeds
+mask_threshold x mask_clamp times the mean: only the product counts.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reference empty": {"mask_reference": "empty"},
     **{f"noises {count}": {"mask_noises": count} for count in (1, 3, 30)},
     **{f"strength {value}": {"mask_strength": value} for value in (0.3, 0.4, 0.6, 0.7, 0.8)},
-    **{f"threshold {value}": {"mask_threshold": value} for value in (0.2, 0.3, 0.4, 0.6)},
-    "no clamp": {"mask_clamp": 0.0},
-    "no clamp, threshold 0.25": {"mask_clamp": 0.0, "mask_threshold": 0.25},
+    **{f"threshold {value}": {"mask_threshold": value} for value in (0.1, 0.15, 0.25, 0.3, 0.5)},
+    **{f"clamp 3, threshold {value}": {"mask_clamp": 3.0, "mask_threshold": value} for value in (0.2, 0.3, 0.4, 0.5)},
     "range": {"mask_scaling": "range"},
     "channels max": {"mask_channels": "max"},
     "channels norm": {"mask_channels": "norm"},
@@ -50,7 +49,7 @@ GRID = {
         "mask_threshold": threshold,
     }
     for reference, strength, threshold in itertools.product(
-        ("source", "empty"), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+        ("source", "empty"), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
     )
 }
 

@@ -21,6 +21,7 @@ from imagic.core.types import Ability
 from tests.conftest import build_pipeline
 
 TEXT, SOURCE = "a sitting dog", "a standing cat"
+FOUND: dict[str, Any] = {"mask_noises": 2, "mask_threshold": 0.5}  # a random network differs everywhere
 SDEDIT: dict[str, Any] = {"method": "sdedit", "options": {"num_steps": 3}}
 DIFFEDIT: dict[str, Any] = {"method": "diffedit", "options": {"num_steps": 3, "mask_noises": 2}}
 IMAGIC: dict[str, Any] = {
@@ -82,7 +83,7 @@ def test_outside_a_given_mask_every_pixel_stays(
 def test_an_automatic_mask_is_found_for_each_seed_and_kept_to(
     backbone: StableDiffusionBackbone, pixels: Any, how: dict[str, Any]
 ) -> None:
-    values = {"options": {"mask_noises": 2}, "source_text": SOURCE}
+    values = {"options": FOUND, "source_text": SOURCE}
     made = edit(pixels, backbone, how, mask="auto", num_seeds=2, seed=3, **values)
     assert len(made.masks) == 2
     for index, mask in enumerate(made.masks):
@@ -90,7 +91,7 @@ def test_an_automatic_mask_is_found_for_each_seed_and_kept_to(
         differs = (np.asarray(made.images[index]) != pixels).any(axis=-1)
         assert not differs[mask.plane == 0].any()
         assert differs[mask.plane > 0].mean() > 0.5
-        found = imagic.find_mask(pixels, TEXT, SOURCE, model=backbone, seed=3 + index, options={"mask_noises": 2})
+        found = imagic.find_mask(pixels, TEXT, SOURCE, model=backbone, seed=3 + index, options=FOUND)
         np.testing.assert_array_equal(found.plane, mask.plane)
     assert (made.masks[0].plane != made.masks[1].plane).any()
 
@@ -168,7 +169,7 @@ def test_redo_needs_the_same_mask_and_makes_the_same_picture(
 def test_a_found_mask_is_known_again_by_its_file(
     backbone: StableDiffusionBackbone, pixels: Any, tmp_path: Path
 ) -> None:
-    found = imagic.find_mask(pixels, TEXT, model=backbone)
+    found = imagic.find_mask(pixels, TEXT, model=backbone, options=FOUND)
     found.save(tmp_path / "found.png")
     for mask, name in ((found, "found.png"), (found.inverted(), "inverted.png")):
         made = edit(pixels, backbone, SDEDIT, mask=mask)

@@ -84,7 +84,8 @@ def test_the_way_from_mask_to_edit_and_redo(
     mask: Run, change: Run, run: Run, model_folder: Path, picture: Path, tmp_path: Path
 ) -> None:
     found, out = tmp_path / "found.png", tmp_path / "out.png"
-    assert mask("-o", found).exit_code == 0
+    # A random network differs everywhere: half of the largest leaves something out.
+    assert mask("-o", found, "--set", "mask_threshold=0.5").exit_code == 0
     assert change("--mask", found, "-o", out).exit_code == 0
     black = pixels(found) == 0
     assert black.any()

@@ -50,7 +50,7 @@ def find(model: Any, target: float, reference: float, seeds: tuple[int, ...] = (
 
 
 @pytest.mark.parametrize("kind", [Prediction.EPS, Prediction.V, Prediction.X0])
-@pytest.mark.parametrize("values", [{}, {"mask_channels": "max"}, {"mask_scaling": "range"}, {"mask_clamp": 0.0}])
+@pytest.mark.parametrize("values", [{}, {"mask_channels": "max"}, {"mask_scaling": "range"}, {"mask_clamp": 3.0}])
 def test_a_predictor_that_differs_in_a_rectangle_gives_that_rectangle(kind: Prediction, values: dict[str, Any]) -> None:
     expected = torch.zeros(1, 1, 16, 16)
     expected[Rectangle.inside] = 1
@@ -59,8 +59,10 @@ def test_a_predictor_that_differs_in_a_rectangle_gives_that_rectangle(kind: Pred
     assert torch.equal(find(model, 0.9, 0.2, mask_invert=True, **values), 1 - expected)
 
 
-def test_a_difference_everywhere_stands_out_nowhere() -> None:
-    assert not find(Gaussian(vp_levels(), Prediction.EPS), 0.9, 0.2).any()
+def test_a_difference_everywhere_is_all_the_mask_and_stands_out_nowhere_from_a_multiple_of_the_mean() -> None:
+    model = Gaussian(vp_levels(), Prediction.EPS)
+    assert find(model, 0.9, 0.2).all()
+    assert not find(model, 0.9, 0.2, mask_clamp=3.0, mask_threshold=0.5).any()
 
 
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
@@ -121,7 +123,7 @@ def test_noises_are_different_and_fewer_are_the_first_of_more() -> None:
 def test_a_mask_does_not_depend_on_other_seeds_or_on_the_calls(tiny_backbone: StableDiffusionBackbone) -> None:
     z0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     conditionings = [tiny_backbone.encode_text([each]) for each in ("a dog", "a cat on the grass", "")]
-    options = build_options(MaskOptions, {"mask_noises": 4})
+    options = build_options(MaskOptions, {"mask_noises": 4, "mask_threshold": 0.5})
     _, both = run(find_masks(tiny_backbone, z0, *conditionings, (3, 9), options))
     _, alone = run(find_masks(tiny_backbone, z0, *conditionings, (9,), options))
     assert torch.equal(both[1:], alone)
@@ -160,7 +162,7 @@ def test_the_reduction_equals_plain_loops(channels: str, clamp: float, scaling: 
     assert float(found.max()) <= 1
 
 
-@pytest.mark.parametrize("values", [{}, {"mask_clamp": 0.0}, {"mask_scaling": "range"}])
+@pytest.mark.parametrize("values", [{}, {"mask_clamp": 3.0}, {"mask_scaling": "range"}])
 def test_no_difference_is_an_empty_map_and_never_a_division_by_zero(values: dict[str, Any]) -> None:
     found = relative(torch.zeros(2, 3, 4, 4), build_options(MaskOptions, values))
     assert torch.equal(found, torch.zeros(1, 1, 4, 4))

@@ -40,8 +40,8 @@ def fit(backbone: StableDiffusionBackbone, request: FitRequest) -> State:
 def edit(
     backbone: StableDiffusionBackbone, state: State, seeds: tuple[int, ...] = (0,), **values: Any
 ) -> tuple[Tensor, EditResult]:
-    """The last latents, and the result."""
-    options = build_options(DiffEditEdit, {"mask_noises": 4, "guidance_scale": 3.0, **values})
+    """The last latents, and the result. A random network differs everywhere: half of the largest makes a mask of it."""
+    options = build_options(DiffEditEdit, {"mask_noises": 4, "mask_threshold": 0.5, "guidance_scale": 3.0, **values})
     seen, result = finish(DiffEdit().edit(backbone, state, options, seeds))
     latents = [each.z for each in seen if isinstance(each, LatentProgress)]
     return latents[-1] if latents else state.tensors["z0"], result
@@ -190,7 +190,7 @@ def test_the_reference_is_the_source_text_or_nothing(
     state = fit(eps_backbone, request_to_change)
     texts = {name: eps_backbone.encode_text([name]) for name in (SOURCE, TARGET, "")}
     for choice, reference in (("source", SOURCE), ("empty", "")):
-        options = build_options(MaskOptions, {"mask_noises": 4})
+        options = build_options(MaskOptions, {"mask_noises": 4, "mask_threshold": 0.5})
         z0 = state.tensors["z0"]
         search = find_masks(eps_backbone, z0, texts[TARGET], texts[reference], texts[""], (0,), options)
         assert torch.equal(edit(eps_backbone, state, mask_reference=choice)[1].mask, finish(search)[1])
@@ -253,8 +253,8 @@ class TestDiffusers:
     def test_the_mask_agrees(
         self, pipeline: StableDiffusionDiffEditPipeline, eps_backbone: StableDiffusionBackbone
     ) -> None:
-        """Theirs is guided, which multiplies the differences and leaves the mask as it is."""
-        options = build_options(MaskOptions, {"mask_strength": 0.499})
+        """With their clamp and threshold. Theirs is guided, which multiplies the differences and leaves the mask."""
+        options = build_options(MaskOptions, {"mask_strength": 0.499, "mask_clamp": 3.0})
         texts = [eps_backbone.encode_text([each]) for each in (TARGET, SOURCE, "")]
         noise = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(3))
         ours = binary(relative(text_difference(eps_backbone, self.z0(), *texts, noise, options), options), 0.5)
