@@ -56,6 +56,7 @@ FEW = {
     "imagic menagerie score": ["--count", "100", "--num-steps", "2", "--guidance", "1"],
     "imagic menagerie train": ["--steps", "2"],
 }
+CLOSING_SECONDS = 60  # that a server has to end in
 SERVING = {"imagic serve": "Serving at ", "imagic bench study": "until Ctrl-C"}  # what they say when they are ready
 
 
@@ -189,7 +190,11 @@ class Reader:
                 if ready in line:
                     break
             server.send_signal(signal.SIGINT)
-            said.append(server.stderr.read())
+            try:
+                said.append(server.communicate(timeout=CLOSING_SECONDS)[1])
+            except subprocess.TimeoutExpired:
+                server.kill()
+                raise
         assert any(ready in line for line in said), f"{shlex.join(words)}\n{''.join(said)}"
 
 

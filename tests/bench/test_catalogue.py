@@ -1,7 +1,6 @@
 import pytest
 
-from imagic.bench.ablations import VARIANTS
-from imagic.bench.catalogue import entries, methods_of, names
+from imagic.bench.catalogue import VARIANTS, entries, methods_of, names
 from imagic.bench.suites import open_suite
 from imagic.core import registry
 from imagic.core.errors import OptionError

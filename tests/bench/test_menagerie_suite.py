@@ -15,7 +15,8 @@ class Size64:
 def test_items_are_the_held_out_edits_under_their_own_names():
     items, edits = open_suite("menagerie", limit=6, seed=2).items(), held_out_edits(6, 2)
     for item, edit in zip(items, edits, strict=True):
-        assert (item.name, item.group, item.target_text) == (edit.item, edit.group, edit.target_text)
+        assert (item.name, item.group) == (edit.item, edit.group)
+        assert (item.target_text, item.instruction) == (edit.target_text, edit.instruction)
         assert {name for name in item.truth_facts if item.source_facts[name] != item.truth_facts[name]} == edit.changed
 
 

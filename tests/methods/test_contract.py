@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 
 from imagic.backbones import loading
 from imagic.backbones.fingerprint import fingerprint
@@ -25,7 +24,6 @@ from imagic.core.state import load_state, save_state
 from imagic.core.types import Ability, Candidate, EditResult, FitRequest, Method, Progress, State
 from imagic.menagerie.render import render
 from imagic.menagerie.sampling import sample_scene
-from tests.instructing import seeing
 from tests.methods.conftest import finish
 
 SEEDS = (3, 4)
@@ -86,11 +84,8 @@ def weights(backbone: StableDiffusionBackbone) -> str:
 def backbone() -> StableDiffusionBackbone:
     loaded = loading.load("menagerie", torch.device("cpu"), torch.float32)
     assert isinstance(loaded, StableDiffusionBackbone)
-    if Ability.INSTRUCTION in loaded.abilities:
-        return loaded
-    # While its editor does not ship: one that sees pictures by random weights keeps the same promises.
-    parts = StableDiffusionPipeline.from_pretrained(loading.locate("menagerie"), dtype=torch.float32)
-    return StableDiffusionBackbone.from_pipeline(parts, name="menagerie", editor=seeing(parts.unet, scale=0.1))
+    assert Ability.INSTRUCTION in loaded.abilities
+    return loaded
 
 
 @pytest.fixture(scope="module")

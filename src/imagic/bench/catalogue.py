@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from imagic.bench.ablations import VARIANTS, Variant
+from imagic.bench import ablations, tuned
+from imagic.bench.ablations import Variant
 from imagic.bench.baselines import BASELINES
 from imagic.bench.types import Entry
 from imagic.core import registry
 from imagic.core.errors import OptionError
 from imagic.core.registry import Group
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType({**ablations.VARIANTS, **tuned.TUNED})
 
 
 def names() -> tuple[str, ...]:

@@ -127,7 +127,8 @@ def _headlines(scores: Sequence[Score]) -> list[tuple[str, Score]]:
 
 
 def _sizes(sizes: dict[str, int]) -> str:
-    own = {name: size for name, size in sizes.items() if not name.startswith("..")}
+    apart = ("..", *WITHIN)  # what is no part of a text-to-image model
+    own = {name: size for name, size in sizes.items() if not name.startswith(apart)}
     beside = {name: size for name, size in sizes.items() if name not in own}
     rows = [*_rows(own), _row("the model", sum(own.values())), *_rows(beside)]
     return "\n".join(["## Sizes", "", "| file | MB |", "|---|---|", *rows, ""])

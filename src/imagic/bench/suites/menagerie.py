@@ -53,4 +53,5 @@ def _item(edit: Edit) -> Item:
         source_facts=facts(edit.source),
         truth_facts=facts(edit.truth),
         render=pictures,
+        instruction=edit.instruction,
     )
