@@ -180,13 +180,15 @@ def test_a_fit_with_a_source_text_serves_other_targets(backbone: Backbone, fitte
     tensors = {path.stem: load_file(path)["prompt_embeds"] for path in paths if path.stem != "start"}
     pipeline = StableDiffusionPipeline.from_pretrained(MODEL, torch_dtype=torch.float32)
     with torch.no_grad():
-        cat, _ = pipeline.encode_prompt("a cat", "cpu", 1, do_classifier_free_guidance=False)
+        cat, source = (
+            pipeline.encode_prompt(text, "cpu", 1, do_classifier_free_guidance=False)[0] for text in ("a cat", SOURCE)
+        )
     assert torch.allclose(tensors["e_tgt"], cat, atol=1e-6)
-    # At a quarter of the way words, of the longer of the two texts, are half way there.
+    # At a quarter words, of the longer of the two texts, have made the difference, and the padding half of it.
     words = len(pipeline.tokenizer(SOURCE).input_ids)
-    halfway, quarter = (torch.lerp(tensors["e_opt"], tensors["e_tgt"], weight) for weight in (0.5, 0.25))
-    expected = torch.cat([halfway[:, :words], quarter[:, words:]], dim=1)
-    assert torch.allclose(tensors["e_eta"], expected, atol=1e-6)
+    whole, half = (tensors["e_opt"] + share * (cat - source) for share in (1.0, 0.5))
+    expected = torch.cat([whole[:, :words], half[:, words:]], dim=1)
+    assert torch.allclose(tensors["e_eta"], expected, atol=1e-5)
     with pytest.raises(OptionError, match="bound to its target text"):
         api.export(fitted, "other", text="a cat")
     api.export(fitted, "same", text=TEXT)

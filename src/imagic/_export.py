@@ -17,6 +17,7 @@ from imagic import _records
 from imagic._models import Model, loaded
 from imagic._results import Fit
 from imagic.core.conditioning import Conditioning
+from imagic.core.difference_first import difference_first
 from imagic.core.errors import OptionError, OutputError, StateError
 from imagic.core.files import check_writable, replacing
 from imagic.core.state import check_state, load_state, unpack_change, unpack_conditioning
@@ -118,7 +119,10 @@ def _texts(backbone: Backbone, state: State, text: str, eta: float | None) -> di
         return texts
     both = (state.facts["source_text"] or state.facts["target_text"], text or state.facts["target_text"])
     words = before_padding(backbone, both) if "start" in state.tensors else None
-    return {**texts, "e_eta": words_first(fitted, target, [eta], words)}
+    if not state.facts["source_text"]:
+        return {**texts, "e_eta": words_first(fitted, target, [eta], words)}
+    source = unpack_conditioning(state, "e_src", learnable)
+    return {**texts, "e_eta": difference_first(fitted, source, target, [eta], words)}
 
 
 def _made(folder: str | os.PathLike[str]) -> Path:

@@ -80,9 +80,13 @@ def conditioning(*rows: Sequence[float]) -> Conditioning:
 
 
 def fitted_state(
-    e_opt: Sequence[float] = INPUT, e_tgt: Sequence[float] = TEXTS["sits"], offset: float | None = None
+    e_opt: Sequence[float] = INPUT,
+    e_tgt: Sequence[float] = TEXTS["sits"],
+    offset: float | None = None,
+    source: Sequence[float] | None = None,
 ) -> State:
-    """A state of Imagic for `Answers`, as if fitted. offset: of the change, if there is one."""
+    """A state of Imagic for `Answers`, as if fitted. offset: of the change, if there is one. source: the embedding of
+    its source text "stands", if it has one."""
     tensors = {
         "z0": wanted(torch.tensor([INPUT])).clone(),
         "e_opt.sequence": torch.tensor([e_opt]),
@@ -90,11 +94,13 @@ def fitted_state(
     }
     if offset is not None:
         tensors["change.offset"] = torch.tensor(offset)
+    if source is not None:
+        tensors["e_src.sequence"] = torch.tensor([source])
     facts = {
         "model": "answers",
         "fingerprint": "f" * 64,
         "target_text": "sits",
-        "source_text": "",
+        "source_text": "" if source is None else "stands",
         "learnable": ["sequence"],
         "moved": 1.0,
         "change": None if offset is None else {"kind": "full", "facts": {}},

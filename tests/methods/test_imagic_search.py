@@ -18,10 +18,9 @@ from imagic.core.options import build_options
 from imagic.core.types import EditResult, Progress, State
 from imagic.methods import _imagic_search, _strength
 from imagic.methods._imagic_options import EditOptions
-from imagic.methods._imagic_render import project
 from imagic.methods.imagic import Imagic
 from tests.methods.conftest import finish
-from tests.methods.fakes import INPUT, TEXTS, Answers, conditioning, fitted_state
+from tests.methods.fakes import INPUT, TEXTS, Answers, fitted_state, wanted
 
 SEARCH: dict[str, Any] = {
     "guidance_scale": 1.0,
@@ -133,9 +132,19 @@ def test_a_fit_that_cannot_reconstruct_is_told() -> None:
 
 
 def test_a_source_text_excuses_a_small_move() -> None:
-    state = fitted_state()
-    quiet = replace(state, facts={**state.facts, "moved": 0.01, "source_text": "stands"})
+    state = fitted_state(source=(0.0, 1.0, -0.5))
+    quiet = replace(state, facts={**state.facts, "moved": 0.01})
     assert edit(quiet, eta=0.5)[1].warnings == []
+
+
+def test_with_a_source_text_agreement_is_how_much_better_the_target_fits_than_it() -> None:
+    """This model's error under a text is that of the text's own picture."""
+    source = (0.2, 1.0, -0.5)
+    _, result = edit(fitted_state(source=source), refine=0, mixing="lerp")
+    pictures = [wanted(torch.tensor([text]))[0] for text in (source, TEXTS["sits"])]
+    for candidate in result.sweep[:-1]:
+        errors = [float((candidate.image - picture).square().mean()) for picture in pictures]
+        assert candidate.scores["agreement"] == pytest.approx(1000 * (errors[0] - errors[1]), abs=0.05)
 
 
 def test_a_fixed_eta_that_changes_nothing_is_told() -> None:
@@ -158,25 +167,6 @@ def test_the_adapter_fades_towards_high_noise() -> None:
     expected = [0.3 * ((t - 999) / 999) ** 2 + 0.7 for t in timesteps]
     assert [scale for _, scale in backbone.calls] == pytest.approx(expected)
     assert expected[0] == pytest.approx(0.7)
-
-
-def test_projection_adds_only_what_the_target_has_beyond_the_source() -> None:
-    """Per token: what is added is orthogonal to the source, and with it spans the target."""
-    source = conditioning((3.0, 4.0, 0.0))
-    target = conditioning((3.0, 0.0, 2.0))
-    mixed = project(source, target, 0.9, torch.tensor([0.0, 1.0, 1.5])).tensors["sequence"]
-    # (target . u) u = 9 / 5 (0.6, 0.8, 0), hence the edit (1.92, -1.44, 2).
-    edit_direction = torch.tensor([1.92, -1.44, 2.0])
-    expected = torch.stack([0.9 * source.tensors["sequence"][0] + push * edit_direction for push in (0, 1, 1.5)])
-    torch.testing.assert_close(mixed, expected)
-
-
-def test_projection_is_scaled_by_eta() -> None:
-    _, result = edit(fitted_state(e_opt=(0.0, 0.0, -0.5)), etas=[0.0, 0.4], mixing="projection", push=1.5, identity=0.8)
-    # u = (0, 0, -1): the edit is the target without its last number, (1, 1, 0), here times 0.4 * 1.5.
-    expected = (1 - (1 - 0.6) ** 2, 0.6**2, -0.4)
-    assert result.chosen[0].image[:, 0, 0].tolist() == pytest.approx((0, 0, -0.4), abs=1e-4)
-    assert result.chosen[1].image[:, 0, 0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
 class Sitting:

@@ -2,7 +2,7 @@
 
 Timesteps are stratified, which spreads few samples over all levels and lowers the variance of the mean (Kingma et al.
 2021). The untuned model judges how well an image fits a text by how much better it denoises the image under the text
-than under the empty text, with the same (t, eps) for all images (as in diffusion classifiers, Li et al. 2023).
+than under another or none, with the same (t, eps) for all images (as in diffusion classifiers, Li et al. 2023).
 """
 
 from __future__ import annotations
@@ -75,14 +75,15 @@ def text_agreement(
     backbone: Backbone,
     z0: Tensor,
     target: Conditioning,
-    null: Conditioning,
+    reference: Conditioning,
     pairs: Pairs,
     batch_size: int = 64,
 ) -> Tensor:
-    """How well each image fits the text: 1000 x the mean over `pairs` of [error under the empty text - error under the
+    """How well each image fits the text: 1000 x the mean over `pairs` of [error under the reference - error under the
     text], (N,) on the CPU; higher is better.
 
-    z0: (N, C, h, w); target, null: one row each. Every image sees the same pairs. batch_size: rows per network call.
+    z0: (N, C, h, w); target, reference (the empty text, or what the input shows): one row each. Every image sees the
+    same pairs. batch_size: rows per network call.
     Values are comparable only for one image under edits, on the same pairs: absolute ones mislead (Imagic, Sec. 4).
     """
     image = torch.arange(len(z0)).repeat_interleave(len(pairs))
@@ -93,7 +94,7 @@ def text_agreement(
         rows = slice(start, start + step)
         clean, chosen = z0[image[rows].to(z0.device)], pairs[pair[rows]]
         size = len(clean)
-        both = Conditioning.cat([null.expand(size), target.expand(size)])
+        both = Conditioning.cat([reference.expand(size), target.expand(size)])
         doubled = Pairs(chosen.index.repeat(2), chosen.eps.repeat(2, 1, 1, 1))
         without, with_text = denoising_loss(backbone, clean.repeat(2, 1, 1, 1), doubled, both).chunk(2)
         gains.append((without - with_text).cpu())

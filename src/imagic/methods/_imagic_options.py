@@ -7,7 +7,7 @@ one preset means the same thing everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,10 @@ from imagic.core.errors import OptionError
 from imagic.core.options import option
 from imagic.core.words_first import WORDS_LEAD
 from imagic.methods._common import check_strengths
+
+# Chosen on edits of the menagerie, see docs/LOG.md.
+GUIDANCE = 3.0
+DIFFERENCE_GUIDANCE = 7.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,12 @@ class EditOptions:
     )
     etas: tuple[float, ...] = option((), "Several strengths, each rendered for each seed; instead of eta.")
     num_steps: int = option(30, "Sampling steps.", minimum=1, maximum=1000)
-    guidance_scale: float = option(3.0, "Classifier-free guidance; 1 is none.", minimum=0.0, maximum=50.0)
+    guidance_scale: float | None = option(
+        None,
+        "Classifier-free guidance; 1 is none. Absent: 7 where the mixing is `difference`, which keeps more, else 3.",
+        minimum=0.0,
+        maximum=50.0,
+    )
     guidance_at_zero: float = option(
         1.0,
         "Guidance at eta 0, changing evenly to guidance_scale at eta 1: guidance costs closeness to the input.",
@@ -160,9 +169,11 @@ class EditOptions:
         maximum=10.0,
     )
     mixing: str = option(
-        "lerp",
-        "lerp: Imagic's interpolation; projection: Forgedit's, which adds only what the target has beyond the source.",
-        choices=("lerp", "projection"),
+        "automatic",
+        "lerp: Imagic's interpolation; difference: first comes what the target says otherwise than the source text, "
+        "then what the fit found fades; projection: Forgedit's, which adds only what the target has beyond the fitted "
+        "text. Automatic: difference where there is a source text, else lerp.",
+        choices=("automatic", "lerp", "difference", "projection"),
     )
     identity: float = option(
         1.0, "Projection: Forgedit's alpha, weight of the fitted text (0.8 to 1.1).", minimum=0.0, maximum=4.0
@@ -215,6 +226,22 @@ class EditOptions:
             raise OptionError("Give either eta or etas, not both.")
         check_strengths("etas", self.etas, 2)
 
+    def settled(self, with_source: bool) -> EditOptions:
+        """With what depends on whether the fit has a source text filled in.
+
+        Raises OptionError for a mixture that needs a source text where there is none.
+        """
+        mixing = self.mixing
+        if mixing == "automatic":
+            mixing = "difference" if with_source else "lerp"
+        if mixing == "difference" and not with_source:
+            raise OptionError("mixing=difference needs a source text, which says what the picture shows: fit with one.")
+        guidance = DIFFERENCE_GUIDANCE if mixing == "difference" else GUIDANCE
+        return replace(
+            self, mixing=mixing, guidance_scale=guidance if self.guidance_scale is None else self.guidance_scale
+        )
+
     def guidance(self, eta: float) -> float:
-        """The guidance scale at a strength."""
-        return self.guidance_at_zero + (self.guidance_scale - self.guidance_at_zero) * min(eta, 1.0)
+        """The guidance scale at a strength, of settled options."""
+        full = GUIDANCE if self.guidance_scale is None else self.guidance_scale
+        return self.guidance_at_zero + (full - self.guidance_at_zero) * min(eta, 1.0)

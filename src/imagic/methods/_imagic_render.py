@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imagic.core.conditioning import Conditioning
+from imagic.core.difference_first import difference_first
 from imagic.core.errors import OptionError, StateError
 from imagic.core.sampling import sample
 from imagic.core.seeds import initial_noise
@@ -44,8 +45,9 @@ class Fitted:
     """What a state holds, on the backbone's device; one row each.
 
     fitted: e_opt, target: e_tgt, null: the empty text. target_text: what e_tgt says. moved: how far e_opt went from
-    e_tgt, in units of e_tgt's norm; None where it began at a source text. start: the input's own noise, (1, C, h, w);
-    None where results begin with their seed's. touched: where the text has a say, (1, 1, h, w); None for everywhere.
+    e_tgt, in units of e_tgt's norm; None where it began at a source text. source: e_src, that text; else None.
+    start: the input's own noise, (1, C, h, w); None where results begin with their seed's. touched: where the text has
+    a say, (1, 1, h, w); None for everywhere.
     words: positions before the padding of both texts; None where the model does not tell, or results begin with their
     seed's noise, where the whole text goes as one.
     """
@@ -57,6 +59,7 @@ class Fitted:
     change: WeightChange | None
     moved: float | None
     target_text: str
+    source: Conditioning | None = None
     start: Tensor | None = None
     touched: Tensor | None = None
     words: int | None = None
@@ -73,6 +76,7 @@ class Fitted:
             z0, described = state.tensors["z0"], facts["change"]
             target = unpack_conditioning(state, "e_tgt", facts["learnable"])
             fitted = unpack_conditioning(state, "e_opt", facts["learnable"])
+            source = unpack_conditioning(state, "e_src", facts["learnable"]).to(device) if source_text else None
             change = unpack_change(state, "change", described["kind"], described["facts"]) if described else None
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"The state is damaged ({error} is missing or wrong): fit again.") from error
@@ -90,11 +94,17 @@ class Fitted:
             change=change,
             moved=None if source_text else moved,
             target_text=target_text or own_text,
+            source=source,
             start=state.tensors["start"].to(device) if "start" in state.tensors else None,
             words=before_padding(backbone, (source_text or own_text, target_text or own_text))
             if "start" in state.tensors
             else None,
         )
+
+    @property
+    def reference(self) -> Conditioning:
+        """What the target is compared with: the source text, which tells best what is asked to change, or no text."""
+        return self.null if self.source is None else self.source
 
     def starts(self, seeds: Sequence[int], fresh: float) -> Tensor:
         """What results of these seeds are sampled from, (B, C, h, w). fresh: share of the seed's noise."""
@@ -102,10 +112,12 @@ class Fitted:
         return noise if self.start is None else (1 - fresh) ** 0.5 * self.start + fresh**0.5 * noise
 
     def mixed(self, etas: Sequence[float], options: EditOptions) -> Conditioning:
-        """One row per eta. At eta 0 exactly e_opt and at eta 1 exactly e_tgt, for the default mixing."""
+        """One row per eta, by settled options. But for projections eta 0 is exactly e_opt, and eta 1 exactly e_tgt."""
         if options.mixing == "projection":
             push = options.push * torch.tensor(etas, dtype=torch.float64)
             return project(self.fitted, self.target, options.identity, push)
+        if options.mixing == "difference" and self.source is not None:
+            return difference_first(self.fitted, self.source, self.target, etas, self.words, options.words_lead)
         return words_first(self.fitted, self.target, etas, self.words, options.words_lead)
 
 
@@ -206,11 +218,12 @@ def touched_by_text(backbone: Backbone, fitted: Fitted, options: EditOptions) ->
     """Where the target text has a say in this picture, (1, 1, h, w): 1 inside, 0 outside, between them on the rim.
 
     What the text says nothing about (the sky over a sitting dog) is lost with the rest of e_opt as eta nears 1; nothing
-    asks for that. As in DiffEdit (core.text_mask), the untuned model's estimates under the target and under the empty
-    text tell where that is: where they differ by less than `local_blend` of their mean difference, and a cell away from
-    the rest. A change of all the picture, of its style, differs everywhere alike and so holds nothing back.
+    asks for that. As in DiffEdit (core.text_mask), the untuned model's estimates under the target and under the source
+    text, without one the empty text, tell where that is: where they differ by less than `local_blend` of their mean
+    difference, and a cell away from the rest. A change of all the picture, of its style, differs everywhere alike and
+    so holds nothing back.
     """
-    found, texts = [], (fitted.target, fitted.null, fitted.null)
+    found, texts = [], (fitted.target, fitted.reference, fitted.null)
     with backbone.lower_precision():
         for noise in torch.split(mask_noise(fitted.z0, 0, MAP.mask_noises), options.max_batch):
             found.append(text_difference(backbone, fitted.z0, *texts, noise, MAP))

@@ -58,7 +58,7 @@ def agreement_with(backbone: Backbone, fitted: Fitted, options: EditOptions) -> 
     def by_denoiser(z: Tensor, image: Tensor) -> float:
         rows = 2 * options.max_batch
         with backbone.lower_precision():
-            return float(text_agreement(backbone, z, fitted.target, fitted.null, pairs, batch_size=rows)[0])
+            return float(text_agreement(backbone, z, fitted.target, fitted.reference, pairs, batch_size=rows)[0])
 
     return by_denoiser
 

@@ -4,7 +4,7 @@ The embedding of the target text is optimised until it describes the image (A), 
 renders the image from that embedding (B), and an embedding between the two, at strength eta, gives the edit (C).
 Beyond the paper: edits begin with the image's own noise, found by DDIM inversion, so that A and B need not hold all of
 the image and leave more room for the text; eta is found on the image itself; one fit under a source text can serve many
-targets (Forgedit); stage B may be a LoRA.
+targets (Forgedit), and tells the edit from the picture; stage B may be a LoRA.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Imagic:
         """
         common.check_edit(self, backbone, state, seeds)
         fitted = Fitted.unpack(backbone, state, options.target_text)
+        options = options.settled(with_source=fitted.source is not None)
         if options.local_blend and fitted.start is not None:
             fitted = replace(fitted, touched=touched_by_text(backbone, fitted, options))
         round_trip = backbone.decode(fitted.z0)[0].cpu()
