@@ -91,7 +91,7 @@ def test_a_source_text_chooses_the_mixture_and_its_guidance(
         found = given.mixed([0.5], options).tensors["sequence"]
         return torch.equal(found, plain), torch.equal(found, first), options.guidance(1.0)
 
-    usual, strong = chosen or 3.0, chosen or 7.0
+    usual, strong = chosen or 3.0, chosen or 5.0
     assert mixed(without, "automatic") == mixed(without, "lerp") == mixed(having, "lerp") == (True, False, usual)
     assert mixed(having, "automatic") == mixed(having, "difference") == (False, True, strong)
     with pytest.raises(OptionError, match="needs a source text"):
