@@ -26,7 +26,8 @@ from imagic.menagerie import judge
 from imagic.menagerie.facts import FACTS, facts
 from imagic.menagerie.judge import FILE, load_judge
 from imagic.menagerie.train import PARTS, PRESETS, train
-from imagic.menagerie.training import clip, diffusion, instruct, loop, vae
+from imagic.menagerie.training import base, clip, diffusion, instruct, loop, upper, vae
+from imagic.menagerie.training.base import BaseTask
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
@@ -34,11 +35,12 @@ from imagic.menagerie.training.exports import begin_with
 from imagic.menagerie.training.helpers import HELPERS
 from imagic.menagerie.training.instruct import InstructTask
 from imagic.menagerie.training.judging import TRIOS, JudgeTask
-from imagic.menagerie.training.latents import encode, latent_store
+from imagic.menagerie.training.latents import RICH, encode, latent_store
 from imagic.menagerie.training.loop import CHECKPOINT, Plan, Task
 from imagic.menagerie.training.pairs import PAIRS, pair
 from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.settling import Settling
+from imagic.menagerie.training.upper import UpperTask
 from imagic.menagerie.training.vae import VaeTask, build_vae, round_trip
 from imagic.menagerie.training.world import draw, scenes_of
 from tests.menagerie import tiny
@@ -59,7 +61,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "VISION", {**layers, "patch_size": 32})
     monkeypatch.setattr(clip, "TEXT", layers)
     monkeypatch.setattr(instruct, "RANK", 2)
-    for task in (VaeTask, DecoderTask, JudgeTask, ClipTask, DiffusionTask, InstructTask):
+    monkeypatch.setattr(base, "UNET", {**base.UNET, "block_out_channels": (8, 8, 16)})
+    monkeypatch.setattr(upper, "UNET", {**upper.UNET, "block_out_channels": (4, 4, 8, 8)})
+    monkeypatch.setattr(base, "LAYOUT", {**base.LAYOUT, "attention_head_dim": 4, "addition_embed_type_num_heads": 2})
+    monkeypatch.setattr(base, "TEXT_WIDTH", 32)  # of which a norm makes 32 groups
+    monkeypatch.setattr(base, "TEXT", {"num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16, "dropout_rate": 0.0})
+    for task in (VaeTask, DecoderTask, JudgeTask, ClipTask, DiffusionTask, InstructTask, BaseTask, UpperTask):
         monkeypatch.setattr(task, "sheet", lambda self, networks: Image.new("RGB", (2, 2)))
 
 
@@ -74,6 +81,13 @@ def make(part: str, seed: int) -> Task:
             return JudgeTask(picture_store(TRIOS, reuse=2, seed=0, shard=4), calibration=2)
         case "clip":
             return ClipTask(picture_store(PAIRS, reuse=2, seed=0, shard=4))
+        case "base":
+            return BaseTask(picture_store(RICH, reuse=2, seed=0, shard=12))
+        case "upper":
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # the base that reads its texts is one
+                below = BaseTask(picture_store(RICH, reuse=2, seed=0, shard=12))
+            return UpperTask(below.pipeline(below.networks()), below.store)
         case "instruct":
             autoencoder = tiny.tiny_vae()
             with torch.random.fork_rng():
@@ -119,6 +133,56 @@ def test_an_exported_model_loads_as_stable_diffusion_and_predicts_what_was_train
         hidden = networks["text_encoder"](tokens).last_hidden_state
         expected = networks["unet"](z, t, hidden).sample
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=5e-3)  # it ships in half precision
+
+
+def test_an_exported_cascade_loads_as_deepfloyd_and_predicts_what_was_trained(small: None, tmp_path: Path) -> None:
+    plan = Plan(steps=2, batch=3, learning_rate=1e-3)
+    tasks = {part: make(part, 0) for part in ("base", "upper")}
+    trained = {}
+    for part, task in tasks.items():
+        list(loop.train(task, plan, tmp_path / part))
+        trained[part] = tiny.averaged(task, tmp_path / part / CHECKPOINT)
+    backbone = load(f"{tmp_path / 'base' / 'export'}+{tmp_path / 'upper' / 'export'}", "cpu")
+    (stage,) = backbone.upper_stages()
+    assert (backbone.image_size, stage.image_size, stage.scale) == (128, 128, 4)
+
+    texts = ["a sitting dog", "a red bird on the snow"]
+    generator = torch.Generator().manual_seed(0)
+    t = torch.tensor([900, 20])
+    conditioning = backbone.encode_text(texts)
+    hidden = base.embed(trained["base"]["text_encoder"], tasks["base"].tokenizer, texts, "cpu")
+    torch.testing.assert_close(conditioning.tensors["sequence"], hidden, rtol=2e-2, atol=5e-3)  # half precision
+
+    small_picture = torch.randn(2, 3, 32, 32, generator=generator)
+    with torch.no_grad():
+        expected = trained["base"]["unet"](small_picture, t, hidden).sample[:, :3]
+    torch.testing.assert_close(backbone.predict(small_picture, t, conditioning), expected, rtol=2e-2, atol=5e-3)
+
+    z = torch.randn(2, 3, 128, 128, generator=generator)
+    beside = stage.beside(conditioning, small_picture, torch.randn(z.shape, generator=generator))
+    seen, level = beside.tensors["smaller"], beside.tensors["noise_level"]
+    with torch.no_grad():
+        expected = trained["upper"]["unet"](torch.cat([z, seen], 1), t, hidden, class_labels=level).sample[:, :3]
+    torch.testing.assert_close(stage.predict(z, t, beside), expected, rtol=2e-2, atol=5e-3)
+
+
+def test_the_small_picture_is_noised_as_the_stage_will_see_it(small: None) -> None:
+    """diffusers' own scheduler, at each picture's own level."""
+    task = make("upper", 0)
+    assert isinstance(task, UpperTask)
+    small_pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    beside, level = task._beside(small_pictures, torch.Generator().manual_seed(1))
+    again = torch.Generator().manual_seed(1)
+    expected = torch.randint(upper.NOISIEST, (3,), generator=again)
+    eps = torch.randn(3, 3, 128, 128, generator=again)
+    enlarged = torch.nn.functional.interpolate(small_pictures, (128, 128), mode="bilinear", align_corners=True)
+    assert torch.equal(level, expected)
+    torch.testing.assert_close(beside, upper.build_noising().add_noise(enlarged, eps, expected))
+
+
+def test_an_upper_stage_needs_a_base(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="run 'imagic menagerie train base' first"):
+        next(train("upper", "smoke", tmp_path))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -235,7 +299,7 @@ def test_training_spends_itself_on_the_noisier_levels(small: None) -> None:
     assert density[:400].unique().numel() == density[400:].unique().numel() == 1
 
 
-def fixed_loss(task: DiffusionTask, networks: dict[str, torch.nn.Module]) -> float:
+def fixed_loss(task: DiffusionTask | BaseTask, networks: dict[str, torch.nn.Module]) -> float:
     """The loss of networks on scenes, captions, times and noise that stay the same."""
     task.unet, task.text_encoder = networks["unet"], networks["text_encoder"]
     with torch.no_grad():
@@ -294,3 +358,9 @@ def test_a_smoke_run_learns(tmp_path: Path) -> None:
     before = fixed_loss(task, task.networks())
     after = fixed_loss(task, tiny.averaged(task, tmp_path / "diffusion" / CHECKPOINT))
     assert after < 0.8 * before
+
+    torch.manual_seed(0)
+    small_pictures = BaseTask(picture_store(RICH, reuse=4, seed=1, shard=24))
+    before = fixed_loss(small_pictures, small_pictures.networks())
+    assert fixed_loss(small_pictures, tiny.averaged(small_pictures, tmp_path / "base" / CHECKPOINT)) < 0.95 * before
+    assert reports["upper"][-1].values["loss"] < reports["upper"][0].values["loss"]

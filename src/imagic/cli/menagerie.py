@@ -64,7 +64,7 @@ def render(
 @app.command("train")
 def train(
     part: Annotated[
-        str, typer.Argument(metavar="PART", help="vae, decoder, judge, clip, diffusion or instruct; vae first.")
+        str, typer.Argument(metavar="PART", help="vae (first), decoder, judge, clip, diffusion, instruct; base, upper.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints; a run in it goes on.")],
     preset: Annotated[str, typer.Option(help="smoke (a minute), cpu (hours) or gpu.")] = "cpu",

@@ -1,7 +1,8 @@
-"""Training by name: the parts that ship, the presets, and where each part finds the one it builds on.
+"""Training by name: the parts, the presets, and where each part finds the one it builds on.
 
 Order: the autoencoder; then, in its latents, the diffusion model. The decoder can be trained on at any time, and the
-judge and CLIP need none of them. The editor by instructions comes last, on the diffusion model.
+judge and CLIP need none of them. The editor by instructions comes last, on the diffusion model. These ship. A cascade
+in pixels, which does not, is its base and then its upper stage.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, IFPipeline, StableDiffusionPipeline
 
 from imagic.backbones.fingerprint import fingerprint
 from imagic.backbones.quiet import quiet
 from imagic.core.errors import ModelError, OptionError
+from imagic.menagerie.training.base import BaseTask
 from imagic.menagerie.training.clip import ClipTask
 from imagic.menagerie.training.decoder import DecoderTask
 from imagic.menagerie.training.diffusion import DiffusionTask
@@ -31,18 +33,19 @@ from imagic.menagerie.training.pairs import PAIRS
 from imagic.menagerie.training.pictures import picture_store
 from imagic.menagerie.training.settling import Settling
 from imagic.menagerie.training.shards import SEEDS, SHARD
+from imagic.menagerie.training.upper import UpperTask
 from imagic.menagerie.training.vae import VaeTask
 
-PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct")
+PARTS = ("vae", "decoder", "judge", "clip", "diffusion", "instruct", "base", "upper")
 WEIGHTS = Path(str(resources.files("imagic.menagerie") / "weights"))
 SETTLING = Plan(steps=300, batch=64, learning_rate=3e-3, warmup=20, cooldown=0.4, ema=0.99)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """plans: how each part is trained. reuse: how often a scene is used by the diffusion model and by the editor,
-    judge_reuse: by the judge and by CLIP. shard: scenes drawn at once; calibration: individuals that set the judge's
-    threshold. settling: the first steps of a run on an exported model, see `Settling`."""
+    """plans: how each part is trained. reuse: how often a scene is used by the networks that draw, judge_reuse: by the
+    judge and by CLIP. shard: scenes drawn at once; calibration: individuals that set the judge's threshold. settling:
+    the first steps of a run on an exported model, see `Settling`."""
 
     plans: Mapping[str, Plan]
     reuse: int
@@ -62,6 +65,8 @@ PRESETS = {
             "clip": Plan(steps=40, batch=48, learning_rate=1e-3, warmup=4, ema=0.8),
             "diffusion": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
             "instruct": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
+            "base": Plan(steps=16, batch=12, learning_rate=2e-3, warmup=4, ema=0.8),
+            "upper": Plan(steps=6, batch=4, learning_rate=2e-3, warmup=2, ema=0.8),
         },
         reuse=4,
         judge_reuse=4,
@@ -78,6 +83,8 @@ PRESETS = {
             "clip": Plan(steps=1300, batch=96, learning_rate=1e-3, warmup=100, cooldown=0.5, ema=0.995),
             "diffusion": Plan(steps=16000, batch=64, learning_rate=5e-4, warmup=200, cooldown=0.4, ema=0.9995),
             "instruct": Plan(steps=6000, batch=48, learning_rate=1e-3, warmup=100, cooldown=0.4, ema=0.998),
+            "base": Plan(steps=16000, batch=64, learning_rate=1e-3, warmup=200, cooldown=0.4, ema=0.9995),
+            "upper": Plan(steps=8000, batch=16, learning_rate=1e-3, warmup=200, cooldown=0.4, ema=0.999),
         },
         reuse=6,
         judge_reuse=4,
@@ -91,6 +98,8 @@ PRESETS = {
             "clip": Plan(steps=10000, batch=384, learning_rate=1e-3, warmup=200, cooldown=0.5, ema=0.999),
             "diffusion": Plan(steps=20000, batch=256, learning_rate=1e-3, warmup=500, cooldown=0.3, ema=0.9998),
             "instruct": Plan(steps=12000, batch=256, learning_rate=1e-3, warmup=200, cooldown=0.4, ema=0.999),
+            "base": Plan(steps=20000, batch=256, learning_rate=1e-3, warmup=500, cooldown=0.3, ema=0.9998),
+            "upper": Plan(steps=12000, batch=128, learning_rate=1e-3, warmup=200, cooldown=0.4, ema=0.999),
         },
         reuse=2,
         judge_reuse=1,
@@ -111,11 +120,11 @@ def train(
     """Trains one part in the folder `out`/`part`, or goes on with it; writes `out`/`part`/export at the end.
 
     The other parts use the autoencoder of `out`/vae, and the editor the whole model of `out`/diffusion, or what ships
-    if there is none.
+    if there is none. The upper stage of the cascade uses the base of `out`/base.
     steps: another number of steps than the preset's; prolongs a run too. start: an exported model whose weights a new
     run begins with, in place of random ones; helpers that it lacks are learned first, see `Settling`.
     Raises OptionError for an unknown part or preset or a seed without scenes, ModelError when there is no autoencoder
-    yet, or when `start` does not fit.
+    or base yet, or when `start` does not fit.
     """
     if part not in PARTS:
         raise OptionError(f"There is no part '{part}' to train; choose one of {', '.join(PARTS)}.")
@@ -144,6 +153,9 @@ def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device 
         shard = preset.shard // group.views
         pictures = picture_store(group, reuse=preset.judge_reuse, seed=seed, device=device, shard=shard)
         return JudgeTask(pictures, device, preset.calibration) if part == "judge" else ClipTask(pictures, device, seed)
+    if part in ("base", "upper"):
+        pictures = picture_store(RICH, reuse=preset.reuse, seed=seed, device=device, shard=preset.shard)
+        return BaseTask(pictures, device, seed) if part == "base" else UpperTask(_base(out), pictures, device, seed)
     base = _model(out) if part == "instruct" else None
     vae = (base.vae if base else _autoencoder(out)).to(device).eval().requires_grad_(False)
     if part == "decoder":
@@ -156,6 +168,16 @@ def _task(part: str, preset: Preset, out: Path, seed: int, device: torch.device 
         coats=part == "diffusion",
     )  # fmt: skip
     return InstructTask(base, latents, device, seed) if base else DiffusionTask(vae, latents, device, seed)
+
+
+def _base(out: Path) -> IFPipeline:
+    """The cascade's base of this run."""
+    folder = out / "base" / "export"
+    if not folder.is_dir():
+        raise ModelError(f"There is no base in {out}; run 'imagic menagerie train base' first.")
+    with quiet():
+        base = IFPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    return cast(IFPipeline, base)
 
 
 def _autoencoder(out: Path) -> AutoencoderKL:

@@ -1,13 +1,6 @@
 """The menagerie's text-to-image model: a UNet in the latents of the autoencoder, and the text encoder trained with it.
 
-Ordinary latent diffusion with v-prediction (Salimans & Ho 2022) and classifier-free guidance (Ho & Salimans 2022), in
-the layout of diffusers' StableDiffusionPipeline.
-
-The UNet's deepest block on the way up is also asked for the facts of the scene. Without that the deep blocks lay idle
-(left out, the loss rose by 0.2 %), and words that only break a symmetry ("facing left") were never learned: the two
-pictures average to one that ignores the word, and there its gradient is zero. A linear reader gives it one; the idea of
-REPA (Yu et al. 2024), with the truth in place of another network's features. What captions leave open is told beside
-them, see `unsaid`.
+Latent diffusion with v-prediction (Salimans & Ho 2022), in the layout of diffusers' StableDiffusionPipeline.
 """
 
 from __future__ import annotations
@@ -26,23 +19,19 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from imagic.backbones.vp import VPGrid
 from imagic.core.noise import NoiseLevels
-from imagic.core.seeds import derive
-from imagic.menagerie.captions import caption, caption_with_facts
+from imagic.menagerie.captions import caption
 from imagic.menagerie.tokenizer import TEXT_LENGTH, build_tokenizer
 from imagic.menagerie.training.coats import coat_weights
+from imagic.menagerie.training.denoising import DenoisingTask
 from imagic.menagerie.training.helpers import save_helpers
-from imagic.menagerie.training.labels import READER, FactReader, labels, reading_loss
-from imagic.menagerie.training.noising import noised
+from imagic.menagerie.training.labels import READER, FactReader
 from imagic.menagerie.training.shards import ShardStore
-from imagic.menagerie.training.unsaid import UNSAID, Unsaid, add_unsaid, tell
+from imagic.menagerie.training.unsaid import UNSAID, Unsaid
 from imagic.menagerie.training.world import scenes_of, tile
 
-EMPTY_SHARE = 0.1  # captions left empty, for guidance
-READING_WEIGHT = 0.1  # of the reading of facts beside the denoising
 FINE_LEVELS = 0.4  # share of the levels at which a picture is seen through its noise, and words tell little
 FINE_SHARE = 0.16  # of the pictures in training that are shown at one of them
 COAT_WEIGHT = 4.0  # of the cells that show a coat, against the others
-UNSAID_WEIGHT = 0.5  # of the reading of what captions leave unsaid
 TEXT_WIDTH = 128
 HEADS = 4
 UNET: dict[str, Any] = {
@@ -103,17 +92,7 @@ def coarse_first(levels: NoiseLevels) -> NoiseLevels:
     return replace(levels, density=density)
 
 
-def with_deep(unet: UNet2DConditionModel, z: Tensor, t: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """The UNet's output, and that of its deepest block on the way up."""
-    taken: list[Tensor] = []
-    hook = unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: taken.append(output))
-    try:
-        return unet(z, t, hidden).sample, taken[0]
-    finally:
-        hook.remove()
-
-
-class DiffusionTask:
+class DiffusionTask(DenoisingTask):
     """Denoising of the latents of training scenes under random captions. store: latents with coats."""
 
     name = "diffusion"
@@ -136,23 +115,11 @@ class DiffusionTask:
     def loss(self, step: int, batch: int, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         scenes, rows = self.store.batch(step, batch)
         z0, coats = rows.to(self.device).float().tensor_split([-1], dim=1)
-        rng = np.random.default_rng(derive(self.seed, f"captions/{step}"))
-        captions = [("", {}) if rng.random() < EMPTY_SHARE else caption_with_facts(scene, rng) for scene in scenes]
-        texts, named = zip(*captions, strict=True)
-        given = noised(z0, self.grid, noise)
-        hidden = self.text_encoder(self._tokens(list(texts))).last_hidden_state
-        told = tell(scenes, named, rng).to(self.device)
-        hidden = add_unsaid(hidden, self.unsaid, told)
-        output, deep = with_deep(self.unet, given.z, given.timestep, hidden)
-        denoising = (coat_weights(coats, COAT_WEIGHT) * (output.float() - given.target).square()).mean()
-        reading = reading_loss(self.reader(deep.mean((2, 3))), labels(scenes, z0.device))
-        unsaid = self.unsaid.reading_loss(deep, told)
-        values = {"loss": denoising.item(), "reading": reading.item(), "unsaid": unsaid.item()}
-        return denoising + READING_WEIGHT * reading + UNSAID_WEIGHT * unsaid, values
+        return self.told_loss(step, scenes, z0, coat_weights(coats, COAT_WEIGHT), noise)
 
-    def _tokens(self, texts: list[str]) -> Tensor:
+    def embed(self, texts: list[str]) -> Tensor:
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-        return cast(Tensor, tokens.input_ids.to(self.device))
+        return cast(Tensor, self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state)
 
     def pipeline(self, networks: Mapping[str, nn.Module]) -> StableDiffusionPipeline:
         """The model as diffusers knows it, from these networks."""

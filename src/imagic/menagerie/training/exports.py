@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from imagic.core.errors import ModelError
 from imagic.menagerie.judge import FILE as JUDGE
@@ -32,7 +33,7 @@ def begin_with(task: Task, folder: Path) -> list[str]:
         if found is None:
             raise ModelError(f"There are no weights of '{name}' in {folder}; name the folder of an exported model.")
         try:
-            network.load_state_dict(found)
+            network.load_state_dict(_with_shared(found, network))
         except RuntimeError as error:
             raise ModelError(
                 f"The weights of '{name}' in {folder} are of another network; start from a model like it."
@@ -54,6 +55,15 @@ def _weights(task: Task, folder: Path, name: str) -> dict[str, Tensor] | None:
         whole, prefix = _in(folder, "vae"), f"{name}."
         return whole and {key.removeprefix(prefix): whole[key] for key in whole if key.startswith(prefix)}
     return _in(folder, name)
+
+
+def _with_shared(found: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """With all names of tensors that share memory in the network: a file holds those once, under one of them."""
+    names: dict[int, list[str]] = {}
+    for key, value in network.state_dict().items():
+        names.setdefault(value.data_ptr(), []).append(key)
+    alike = {key: keys for keys in names.values() if len(keys) > 1 for key in keys}
+    return {other: value for key, value in found.items() for other in alike.get(key, [key])}
 
 
 def _in(folder: Path, name: str) -> dict[str, Tensor] | None:

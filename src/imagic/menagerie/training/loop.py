@@ -152,7 +152,9 @@ def _save(
         tensors |= {f"averaged/{name}/{key}": value for key, value in averaged[name].state_dict().items()}
     facts = {"task": task.name, "step": str(step), "plan": json.dumps(asdict(plan))}
     with replacing(path, overwrite=True) as part:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, part, metadata=facts)
+        # Copies, since tensors that share memory, as T5's embeddings do, are refused.
+        kept = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        save_file(kept, part, metadata=facts)
 
 
 def _load(
