@@ -28,13 +28,16 @@ def pictures(group: str) -> Iterator[tuple[str, Image.Image]]:
     for name in registry.names(registry.Group.METHODS):
         texts = registry.method(name).texts
         text = edit.instruction if "instruction" in texts else edit.target_text
-        source_text = edit.source_text if "source_text" in texts else ""
-        try:
-            result = imagic.edit(picture, text, source_text=source_text, method=name, model=model)
-        except imagic.ImagicError as error:
-            sys.stderr.write(f"{name} is left out: {error}\n")
-        else:
-            yield name, result.images[0]
+        # What Imagic makes of a source text, which it does not need, is worth seeing.
+        sources = [edit.source_text] if "source_text" in texts else ["", edit.source_text] if name == "imagic" else [""]
+        for source_text in sources:
+            label = name if len(sources) == 1 or not source_text else f"{name} --source"
+            try:
+                result = imagic.edit(picture, text, source_text=source_text, method=name, model=model)
+            except imagic.ImagicError as error:
+                sys.stderr.write(f"{label} is left out: {error}\n")
+            else:
+                yield label, result.images[0]
 
 
 def grid(shown: list[tuple[str, Image.Image]]) -> Image.Image:

@@ -17,7 +17,8 @@ Model: TypeAlias = Annotated[
 ]
 Preset: TypeAlias = Annotated[str | None, typer.Option(help="Such as fast or paper; see `imagic methods`.")]
 SourceText: TypeAlias = Annotated[
-    str | None, typer.Option("--source", metavar="TEXT", help="What the input shows: the fit then serves many texts.")
+    str | None,
+    typer.Option("--source", metavar="TEXT", help="What the input shows now; helps, and the fit serves many texts."),
 ]
 Crop: TypeAlias = Annotated[
     str | None, typer.Option(metavar="X,Y,W,H", help="Edit this part of the picture only, in pixels.")

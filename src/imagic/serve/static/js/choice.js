@@ -55,7 +55,7 @@ function showMethod() {
   const method = presentMethod();
   write(byId("text-label"), instructs(method) ? "What should be done?" : "What should it show?");
   write(byId("text-note"), `Say ${wanted()}.`);
-  write(byId("source-need"), needsSource(method) ? "(needed)" : "(may be left empty)");
+  write(byId("source-need"), needsSource(method) ? "(needed)" : "(helps; may be left empty)");
   byId("source-text").required = needsSource(method);
   write(byId("method-note"), method.paper);
   showStrength(strengthOf(method));
