@@ -1,5 +1,6 @@
 """Strengths as rows: one fit, a row and a picture per strength, resumable, never mixed with other options."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from imagic.bench.baselines import Copy
 from imagic.bench.report import load, markdown
 from imagic.bench.rows import read_rows
 from imagic.bench.runner import Shard, run
-from imagic.bench.trials import SWEEP, parse_sweep
+from imagic.bench.trials import SWEEP, Trial, parse_sweep
 from imagic.core.errors import OptionError, OutputError
 from tests.bench.fakes import FakeBackbone, FakeMethod, FakeSuite, drain, entry
 
@@ -52,6 +53,17 @@ def test_the_methods_own_strength_stands_beside_the_swept_ones(tmp_path):
     assert go(tmp_path, sweep=())[1].written == 2
     assert read_rows(tmp_path)["item/0", "fake", 0, None]["eta"] == 0.75
     assert go(tmp_path)[1].written == 0
+
+
+def test_a_variants_own_strength_gives_way_to_a_sweep(tmp_path):
+    variant = dataclasses.replace(entry(), strength=0.3)
+    go(tmp_path, [variant], sweep=(), count=1)
+    go(tmp_path, [variant], count=1)
+    rows = read_rows(tmp_path)
+    used = {strength: row["options"]["edit"]["eta"] for (*_, strength), row in rows.items()}
+    assert used == {None: 0.3, **{strength: strength for strength in STRENGTHS}}
+    # Where the user names one for all, the variant keeps its own.
+    assert Trial(dataclasses.replace(variant, edit={"eta": 0.9}), None, None).at(None).edit_options.eta == 0.3
 
 
 def test_shards_of_a_sweep_together_equal_one_run(tmp_path):

@@ -19,13 +19,14 @@ from imagic.core.errors import OptionError
 
 @dataclass(frozen=True)
 class Variant:
-    """Options of a method that differ from a preset ("" for the defaults)."""
+    """Options of a method that differ from a preset ("" for the defaults). strength: as in types.Entry."""
 
     method: str
     preset: str = ""
     fit: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] = field(default_factory=dict)
     with_source_text: bool = False
+    strength: float | None = None
 
 
 # Every tenth of eta at full quality, so that the curves of different variants can be compared.

@@ -54,4 +54,5 @@ def _entry(label: str, preset: str, fit: Mapping[str, Any], edit: Mapping[str, A
         raise OptionError(f"Unknown method '{label}': {hint}")
     chosen = VARIANTS.get(label) or Variant(label, preset)
     method = registry.method(chosen.method)
-    return Entry(label, method, chosen.preset, {**fit, **chosen.fit}, {**edit, **chosen.edit}, chosen.with_source_text)
+    options = {**fit, **chosen.fit}, {**edit, **chosen.edit}
+    return Entry(label, method, chosen.preset, *options, chosen.with_source_text, chosen.strength)

@@ -86,4 +86,6 @@ def _is_number(text: str) -> bool:
 
 
 def _edit_options(entry: Entry, **more: Any) -> Any:
-    return build_options(entry.method.EditOptions, {**entry.edit, **more})
+    kind = entry.method.EditOptions
+    own = {} if entry.strength is None else {strength_name(kind): entry.strength}
+    return build_options(kind, {**entry.edit, **own, **more})

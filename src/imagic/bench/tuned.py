@@ -14,21 +14,21 @@ from types import MappingProxyType
 
 from imagic.bench.ablations import Variant
 
-DIFFEDIT = {"guidance_scale": 2.0, "strength": 1.0}
-
 TUNED: Mapping[str, Variant] = MappingProxyType(
     {
-        "sdedit-menagerie": Variant("sdedit", edit={"guidance_scale": 3.0, "strength": 0.4}),
-        "encode_decode-menagerie": Variant("encode_decode", edit={"guidance_scale": 3.0, "strength": 0.7}),
+        "sdedit-menagerie": Variant("sdedit", edit={"guidance_scale": 3.0}, strength=0.4),
+        "encode_decode-menagerie": Variant("encode_decode", edit={"guidance_scale": 3.0}, strength=0.7),
         "ddib-menagerie": Variant("ddib", edit={"guidance_scale": 1.0}),
-        "diffedit-menagerie": Variant("diffedit", edit=DIFFEDIT),
-        "diffedit-source-menagerie": Variant("diffedit", edit=DIFFEDIT, with_source_text=True),
-        "prompt_to_prompt-menagerie": Variant("prompt_to_prompt", "", {"guidance_scale": 1.0}, {"strength": 0.5}),
-        "null_text-menagerie": Variant("null_text", "", {"guidance_scale": 2.0}, {"strength": 0.3}),
-        "unitune-menagerie": Variant("unitune", edit={"guidance_scale": 5.0, "strength": 0.6}),
-        "cycle_diffusion-menagerie": Variant("cycle_diffusion", edit={"guidance_scale": 2.0, "strength": 0.7}),
+        "diffedit-menagerie": Variant("diffedit", edit={"guidance_scale": 2.0}, strength=1.0),
+        "diffedit-source-menagerie": Variant(
+            "diffedit", edit={"guidance_scale": 2.0}, with_source_text=True, strength=1.0
+        ),
+        "prompt_to_prompt-menagerie": Variant("prompt_to_prompt", fit={"guidance_scale": 1.0}, strength=0.5),
+        "null_text-menagerie": Variant("null_text", fit={"guidance_scale": 2.0}, strength=0.3),
+        "unitune-menagerie": Variant("unitune", edit={"guidance_scale": 5.0}, strength=0.6),
+        "cycle_diffusion-menagerie": Variant("cycle_diffusion", edit={"guidance_scale": 2.0}, strength=0.7),
         "instruct_pix2pix-menagerie": Variant(
-            "instruct_pix2pix", edit={"guidance_scale": 1.5, "strength": 0.5, "num_steps": 50}
+            "instruct_pix2pix", edit={"guidance_scale": 1.5, "num_steps": 50}, strength=0.5
         ),
     }
 )

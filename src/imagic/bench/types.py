@@ -80,7 +80,8 @@ class Suite(Protocol):
 class Entry:
     """A method on trial under the name `label`: its preset, and option values that differ from it.
 
-    with_source_text: give the method the suite's description of the input even if it can do without.
+    with_source_text: give the method the suite's description of the input even if it can do without. strength: in place
+    of the method's own, where no sweep says others; None for the method's own.
     """
 
     label: str
@@ -89,6 +90,7 @@ class Entry:
     fit: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] = field(default_factory=dict)
     with_source_text: bool = False
+    strength: float | None = None
 
     @property
     def sees_source_text(self) -> bool:
