@@ -147,7 +147,7 @@ def run_imagic(backbone: NetworkBackbone, image: Tensor, fit: FitOptions, edit: 
     noise = None
     if fit.start == "inversion":
         noise = clock("inversion", own_noise(backbone, z0, embedding, change, fit.inversion_steps))
-    fitted = Fitted(z0, embedding, texts[:1], texts[1:], change, None, TEXT, noise)
+    fitted = Fitted(z0, embedding, texts[:1], texts[1:], change, None, TEXT, start=noise)
     shots, name = [Shot(0.7, 0), Shot(0.0, 0)], "sampling"
     clock(name, render(backbone, fitted, shots, edit, num_steps=edit.num_steps, sampler=edit.sampler, stage=name))
     clock("search", search(backbone, fitted, picture, [0], edit, agreement_with(backbone, fitted, edit)))

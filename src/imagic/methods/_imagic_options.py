@@ -134,7 +134,7 @@ class EditOptions:
     num_steps: int = option(30, "Sampling steps.", minimum=1, maximum=1000)
     guidance_scale: float | None = option(
         None,
-        "Classifier-free guidance; 1 is none. Absent: 5 where the mixing is `difference`, which keeps more, else 3.",
+        "Classifier-free guidance; 1 is none. Absent: 5 where the mixing is difference, which keeps more, else 3.",
         minimum=0.0,
         maximum=50.0,
     )
