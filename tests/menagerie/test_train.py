@@ -9,18 +9,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    IFPipeline,
+    IFSuperResolutionPipeline,
+    StableDiffusionPipeline,
+)
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from imagic.backbones.instruction import ADAPTER, read_editor
 from imagic.backbones.loading import load
+from imagic.core.cascade import paint
 from imagic.core.encoder import open_encoder
 from imagic.core.errors import ModelError, OptionError
+from imagic.core.sampling import sample
+from imagic.core.seeds import derive, initial_noise
 from imagic.core.types import Ability
 from imagic.menagerie import judge
 from imagic.menagerie.facts import FACTS, facts
@@ -43,6 +53,7 @@ from imagic.menagerie.training.settling import Settling
 from imagic.menagerie.training.upper import UpperTask
 from imagic.menagerie.training.vae import VaeTask, build_vae, round_trip
 from imagic.menagerie.training.world import draw, scenes_of
+from tests.backbones.test_families import run
 from tests.menagerie import tiny
 
 MakeTask = Callable[[], Task]
@@ -164,6 +175,36 @@ def test_an_exported_cascade_loads_as_deepfloyd_and_predicts_what_was_trained(sm
     with torch.no_grad():
         expected = trained["upper"]["unet"](torch.cat([z, seen], 1), t, hidden, class_labels=level).sample[:, :3]
     torch.testing.assert_close(stage.predict(z, t, beside), expected, rtol=2e-2, atol=5e-3)
+
+
+def test_an_exported_cascade_paints_as_diffusers_pipelines_do(small: None, tmp_path: Path) -> None:
+    """Their own loops, with DDIM's steps in place of DDPM's, which draw noise."""
+    for part in ("base", "upper"):
+        list(loop.train(make(part, 0), Plan(steps=2, batch=3, learning_rate=1e-3), tmp_path / part))
+    folders = [tmp_path / part / "export" for part in ("base", "upper")]
+    kinds = (IFPipeline, IFSuperResolutionPipeline)
+    below, above = (
+        kind.from_pretrained(folder, dtype=torch.float32) for kind, folder in zip(kinds, folders, strict=True)
+    )
+    backbone = load("+".join(str(folder) for folder in folders), "cpu")
+    (stage,) = backbone.upper_stages()
+    stage.num_steps, stage.guidance_scale = 4, 2.0
+    for pipeline in (below, above):
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.set_progress_bar_config(disable=True)
+    embeds, null = below.encode_prompt("a sitting dog", True)
+    texts: dict[str, Any] = {"prompt_embeds": embeds, "negative_prompt_embeds": null, "output_type": "pt"}
+
+    steps = {"num_inference_steps": 4, "guidance_scale": 2.0}
+    drawn = below(**texts, **steps, generator=torch.Generator().manual_seed(5)).images
+    conditioning, empty = backbone.encode_text(["a sitting dog"]), backbone.encode_text([""])
+    start = initial_noise((3, 32, 32), [5])
+    z = run(sample(backbone, start, backbone.schedule(4), conditioning, empty, 2.0))
+    torch.testing.assert_close(z, drawn, rtol=0, atol=1e-4)
+
+    own = torch.Generator().manual_seed(derive(7, "stage-0"))
+    enlarged = above(image=z.clamp(-1, 1), **texts, **steps, generator=own).images
+    torch.testing.assert_close(run(paint(backbone, z, conditioning, 7)), enlarged.clamp(-1, 1), rtol=0, atol=1e-4)
 
 
 def test_the_small_picture_is_noised_as_the_stage_will_see_it(small: None) -> None:
