@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler, IFPipeline, IFSuperResolutionPipeline
 from imagic.backbones import deepfloyd_upper, loading
 from imagic.backbones.deepfloyd import DeepFloydBackbone
 from imagic.core import seeds
-from imagic.core.cascade import paint
+from imagic.core.cascade import paint, paint_each
 from imagic.core.errors import ModelError
 from imagic.core.losses import Pairs, denoising_loss
 from imagic.core.noise import Bound
@@ -130,6 +130,18 @@ def test_without_upper_stages_a_picture_is_decoded() -> None:
     z = seeds.initial_noise(SMALL, [5])
     assert torch.equal(run(paint(backbone, z, backbone.encode_text([TEXT]), 7)), z.clamp(-1, 1))
     assert backbone.image_size == 8
+
+
+def test_each_picture_is_painted_from_its_own_seed_and_text() -> None:
+    backbone, _, _ = cascade(16)
+    (stage,) = backbone.upper_stages()
+    stage.num_steps = 3
+    z, texts = seeds.initial_noise(SMALL, [5, 6]), backbone.encode_text([TEXT, OTHER])
+    found = run(paint_each(backbone, z, texts, [7, 8]))
+    alone = [run(paint(backbone, z[row : row + 1], texts[row : row + 1], 7 + row)) for row in range(2)]
+    assert torch.equal(found, torch.cat(alone))
+    assert torch.equal(run(paint_each(backbone, z, texts[1:], [7, 8]))[1], found[1])
+    assert torch.equal(run(paint_each(cascade()[0], z, texts, [7, 8])), cascade()[0].decode(z))
 
 
 def test_painting_says_how_far_it_is_and_shows_it() -> None:

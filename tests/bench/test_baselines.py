@@ -5,8 +5,12 @@ from imagic.bench.baselines.copy import Copy
 from imagic.bench.baselines.generate import Generate
 from imagic.bench.rows import read_rows
 from imagic.bench.runner import run
+from imagic.core import seeds
+from imagic.core.cascade import paint
 from imagic.core.options import build_options
+from imagic.core.sampling import sample
 from imagic.core.types import FitRequest
+from tests.backbones.test_deepfloyd import SMALL, cascade
 from tests.bench.fakes import SPREAD, FakeBackbone, FakeSuite, drain, entry
 
 
@@ -58,3 +62,18 @@ def test_generate_follows_seed_and_guidance():
     # Guided away from the empty text (grey -0.5), a guided picture overshoots the text's own grey.
     guided = edit(Generate(), [5], guidance_scale=3.0)
     assert guided.chosen[0].image.mean() > plain.chosen[0].image.mean() + 0.1
+
+
+def test_a_cascade_paints_what_is_generated_and_the_input():
+    backbone, _, _ = cascade(16)
+    backbone.upper_stages()[0].num_steps = 2
+    method = Generate()
+    request = FitRequest(torch.full((1, 3, 16, 16), -0.9), "a dog")
+    _, state = drain(method.fit(backbone, request, build_options(method.FitOptions, {})))
+    options = build_options(method.EditOptions, {"num_steps": 3, "guidance_scale": 2.0})
+    _, result = drain(method.edit(backbone, state, options, [5]))
+    text, null = backbone.encode_text(["a dog"]), backbone.encode_text([""])
+    _, z = drain(sample(backbone, seeds.initial_noise(SMALL, [5]), backbone.schedule(3), text, null, 2.0))
+    for found, latent in ((result.chosen[0].image, z), (result.reconstruction, state.tensors["z0"])):
+        _, expected = drain(paint(backbone, latent, text, 5))
+        assert torch.equal(found, expected[0])

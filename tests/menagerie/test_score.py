@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
+from imagic.core.cascade import paint
+from imagic.core.sampling import Sampler, sample
+from imagic.core.seeds import initial_noise
 from imagic.core.types import Progress
 from imagic.menagerie import score as score_module
 from imagic.menagerie.facts import FACTS, facts
@@ -33,6 +36,8 @@ from imagic.menagerie.score import (
     score_generations,
     table,
 )
+from tests.backbones.test_deepfloyd import SMALL, cascade
+from tests.backbones.test_families import run
 
 SCALE = 2.0**-12  # of a scene's number in a picture
 
@@ -220,6 +225,17 @@ def test_a_generation_belongs_to_its_seed_and_text(tiny_backbone: StableDiffusio
     alone = generate(tiny_backbone, texts[1:2], [6], 3.0, 3)
     torch.testing.assert_close(alone[0], images[1], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(images[0], images[2], atol=1e-2)
+
+
+def test_a_cascade_paints_its_generations() -> None:
+    backbone, _, _ = cascade(16)
+    (stage,) = backbone.upper_stages()
+    stage.num_steps = 2
+    (image,) = generate(backbone, ["a dog"], [6], 2.0, 3, Sampler.DDIM)
+    text, null = backbone.encode_text(["a dog"]), backbone.encode_text([""])
+    z = run(sample(backbone, initial_noise(SMALL, [6]), backbone.schedule(3), text, null, 2.0))
+    assert torch.equal(image, run(paint(backbone, z, text, 6))[0])
+    assert not torch.allclose(image, backbone.decode(z)[0], atol=1e-2)
 
 
 def test_the_table_has_a_row_per_fact_and_one_per_other_score() -> None:

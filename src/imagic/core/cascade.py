@@ -6,7 +6,7 @@ Imagen, Sec. 2.4). Pictures painted with one seed and one text differ only as th
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -36,6 +36,21 @@ def paint(
             own = seeds.derive(seed, f"stage-{number}")
             picture = yield from _enlarged(stage, picture.clamp(-1, 1), text, null, own)
     return stage.decode(picture)
+
+
+def paint_each(
+    backbone: Backbone, z: Tensor, texts: Conditioning, seeds: Sequence[int]
+) -> Generator[Progress, None, Tensor]:
+    """Latents (N, C, h, w) as pictures (N, 3, H, W), each painted alone from its seed; decoded at once where the model
+    is no cascade. texts: N rows, or one for all."""
+    if not backbone.upper_stages():
+        with torch.no_grad():
+            return backbone.decode(z)
+    rows = texts.expand(len(z))
+    pictures = []
+    for row, seed in enumerate(seeds):
+        pictures.append((yield from paint(backbone, z[row : row + 1], rows[row : row + 1], seed)))
+    return torch.cat(pictures)
 
 
 def _enlarged(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imagic.core.cascade import paint_each
 from imagic.core.sampling import Sampler, sample
 from imagic.core.seeds import initial_noise
 from imagic.core.types import Backbone, Progress
@@ -125,13 +126,14 @@ def generate(
     num_steps: int,
     sampler: Sampler = Sampler.DPMPP_2M,
 ) -> Tensor:
-    """One picture per text and seed: (N, 3, S, S) in [-1, 1], on the backbone's device."""
+    """One picture per text and seed: (N, 3, S, S) in [-1, 1], on the backbone's device; painted, by a cascade."""
     blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=backbone.device)
     with torch.no_grad():
         start = initial_noise(tuple(backbone.encode(blank).shape[1:]), seeds, backbone.device)
         conditioning, null = backbone.encode_text(texts), backbone.encode_text([""])
         schedule = backbone.schedule(num_steps)
-        return backbone.decode(_result(sample(backbone, start, schedule, conditioning, null, guidance_scale, sampler)))
+        z = _result(sample(backbone, start, schedule, conditioning, null, guidance_scale, sampler))
+        return _result(paint_each(backbone, z, conditioning, seeds))
 
 
 def best_guidance(scores: Iterable[Score]) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from imagic.core.cascade import paint, paint_each
 from imagic.core.options import option
 from imagic.core.sampling import Sampler, sample
 from imagic.core.seeds import initial_noise
@@ -55,7 +56,7 @@ class Generate:
         z = yield from sample(
             backbone, z, schedule, text, null, options.guidance_scale, options.sampler, stage="generate"
         )
-        with torch.no_grad():
-            images, reconstruction = backbone.decode(z), backbone.decode(z0)[0]
+        images = yield from paint_each(backbone, z, text, seeds)
+        (reconstruction,) = yield from paint(backbone, z0, text, seeds[0])
         chosen = [Candidate(image, 1.0, seed) for image, seed in zip(images, seeds, strict=True)]
         return EditResult(chosen, reconstruction)
