@@ -99,6 +99,11 @@ def test_it_reads_many_pictures_as_it_reads_each(judge: Judge, images: Tensor, m
     torch.testing.assert_close(judge.embed(images), each, rtol=1e-4, atol=1e-5)
 
 
+def test_pictures_of_another_size_are_refused(judge: Judge) -> None:
+    with pytest.raises(ModelError, match="128 pixels, not 32"):
+        judge.read(torch.zeros(1, 3, 32, 32))
+
+
 def test_likeness_is_a_cosine(judge: Judge, images: Tensor) -> None:
     a, b = images[:2], images[2:4]
     cosine = torch.cosine_similarity(judge.embed(a), judge.embed(b))

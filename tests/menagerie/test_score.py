@@ -14,6 +14,7 @@ from torch import Tensor
 
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
 from imagic.core.cascade import paint
+from imagic.core.errors import ModelError
 from imagic.core.sampling import Sampler, sample
 from imagic.core.seeds import initial_noise
 from imagic.core.types import Progress
@@ -83,7 +84,7 @@ class FakeJudge:
 class FakeBackbone:
     """An autoencoder that is wrong by 0.03 in one of three channels."""
 
-    device = torch.device("cpu")
+    device, image_size = torch.device("cpu"), 128
 
     def encode(self, images: Tensor) -> Tensor:
         return images
@@ -236,6 +237,13 @@ def test_a_cascade_paints_its_generations() -> None:
     z = run(sample(backbone, initial_noise(SMALL, [6]), backbone.schedule(3), text, null, 2.0))
     assert torch.equal(image, run(paint(backbone, z, text, 6))[0])
     assert not torch.allclose(image, backbone.decode(z)[0], atol=1e-2)
+
+
+def test_a_model_of_pictures_that_the_judge_cannot_read_is_refused_at_once(world: World) -> None:
+    backbone, _, _ = cascade()
+    judge: Any = FakeJudge(world)
+    with pytest.raises(ModelError, match=r"128 pixels, not 8; .* or a whole cascade"):
+        next(score(backbone, judge, 60))
 
 
 def test_the_table_has_a_row_per_fact_and_one_per_other_score() -> None:

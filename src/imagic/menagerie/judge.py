@@ -90,13 +90,14 @@ class Judge:
 
     @torch.no_grad()
     def _look(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        check_side(images.shape[-1])
         device = next(self.reader.parameters()).device
         seen = [self.reader(images[i : i + CHUNK].to(device, torch.float32)) for i in range(0, len(images), CHUNK)]
         logits = {name: torch.cat([facts[name] for facts, _ in seen]) for name in FACTS}
         return logits, torch.cat([embedding for _, embedding in seen])
 
     def read(self, images: Tensor) -> list[dict[str, str]]:
-        """The facts of each picture: images (B, 3, 128, 128) in [-1, 1]."""
+        """The facts of each picture: images (B, 3, 128, 128) in [-1, 1]. Raises ModelError for other sizes."""
         logits, _ = self._look(images)
         chosen = {name: values.argmax(1).tolist() for name, values in logits.items()}
         return [{name: FACTS[name][chosen[name][row]] for name in FACTS} for row in range(len(images))]
@@ -117,6 +118,14 @@ class Judge:
         facts = {"threshold": repr(self.threshold), "facts": json.dumps(FACTS)}
         with replacing(path, overwrite=True) as part:
             save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, part, metadata=facts)
+
+
+def check_side(side: int) -> None:
+    """Raises ModelError for a model whose pictures have another side than the judge's."""
+    if side != SIDE:
+        raise ModelError(
+            f"The judge reads pictures of {SIDE} pixels, not {side}; name one that makes them, or a whole cascade."
+        )
 
 
 def load_judge(path: Path | None = None) -> Judge:

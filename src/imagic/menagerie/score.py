@@ -22,7 +22,7 @@ from imagic.core.seeds import initial_noise
 from imagic.core.types import Backbone, Progress
 from imagic.menagerie.captions import caption_with_facts
 from imagic.menagerie.facts import FACTS, facts
-from imagic.menagerie.judge import Judge
+from imagic.menagerie.judge import Judge, check_side
 from imagic.menagerie.sampling import sample_scene
 from imagic.menagerie.training.world import VIEWS, draw, stranger, trio
 
@@ -63,7 +63,11 @@ def score(
     guidance_scales: Sequence[float] = GUIDANCE_SCALES,
     num_steps: int = 20,
 ) -> Generator[Progress, None, list[Score]]:
-    """Everything below: the reading of `count` held-out scenes, their round trip, and `count` generations per scale."""
+    """Everything below: the reading of `count` held-out scenes, their round trip, and `count` generations per scale.
+
+    Raises ModelError for a model of pictures that the judge cannot read.
+    """
+    check_side(backbone.image_size)
     scores = yield from _counted("held-out scenes", count, _reading(judge, backbone, count))
     for scale in guidance_scales:
         work = score_generations(backbone, judge, count, scale, num_steps)
