@@ -57,3 +57,9 @@ def test_every_variant_is_a_valid_set_of_options_that_differs_from_its_preset(la
     preset = method.presets[variant.preset] if variant.preset else {}
     build_options(method.FitOptions, {**preset, **variant.fit})
     build_options(method.EditOptions, variant.edit)
+
+
+def test_variants_of_a_method_can_share_a_fit():
+    imagic, variant, ddib = entries(["imagic", "imagic-no-finetune", "ddib-menagerie"])
+    assert imagic.method is variant.method
+    assert ddib.method is not imagic.method

@@ -152,6 +152,23 @@ def test_a_method_that_cannot_do_without_a_source_text_is_given_it(tmp_path):
     assert read_rows(tmp_path)["item/0", "fake", 0, None]["options"]["with_source_text"] is True
 
 
+def test_variants_that_differ_in_the_edit_alone_share_a_fit(tmp_path):
+    method, other = FakeMethod(), FakeMethod()
+    entries = [
+        entry("first", method=method, edit={"eta": 0.5}),
+        entry("alike", method=method, edit={"eta": 1.0}),
+        entry("harder", method=method, fit={"effort": 2}),
+        entry("told", method=method, fit={"effort": 2}, with_source_text=True),
+        entry("other", method=other, fit={"effort": 2}, with_source_text=True),
+    ]
+    go(tmp_path, FakeSuite(count=2), entries)
+    told = [request.source_text for request in method.requests]
+    assert told == ["", "", "an animal", "", "", "an animal"]  # of each item the first, the harder and the told
+    assert len(other.requests) == 2
+    rows = read_rows(tmp_path)
+    assert {rows["item/1", label, 0, None]["eta"] for label in ("first", "alike")} == {0.5, 1.0}
+
+
 def test_a_rerun_makes_only_what_is_missing(tmp_path):
     go(tmp_path, FakeSuite(count=2))
     before = (tmp_path / "rows.jsonl").read_bytes()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ from imagic.bench.types import Entry
 from imagic.core import registry
 from imagic.core.errors import OptionError
 from imagic.core.registry import Group
+from imagic.core.types import Method
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType({**ablations.VARIANTS, **tuned.TUNED})
 
@@ -35,17 +37,20 @@ def entries(
     fit: Mapping[str, Any] | None = None,
     edit: Mapping[str, Any] | None = None,
 ) -> list[Entry]:
-    """One entry per name.
+    """One entry per name; variants of a method have one method between them, and so can share a fit.
 
     preset: of plain methods; a variant has its own. fit, edit: option values for all; where a variant differs from its
     method in one of them, its own stands. A baseline takes none of the three.
 
     Raises OptionError for an unknown name, with the nearest known one. Options are checked by `run`.
     """
-    return [_entry(label, preset, fit or {}, edit or {}) for label in labels]
+    method_of = cache(registry.method)
+    return [_entry(label, preset, fit or {}, edit or {}, method_of) for label in labels]
 
 
-def _entry(label: str, preset: str, fit: Mapping[str, Any], edit: Mapping[str, Any]) -> Entry:
+def _entry(
+    label: str, preset: str, fit: Mapping[str, Any], edit: Mapping[str, Any], method_of: Callable[[str], Method]
+) -> Entry:
     if label in BASELINES:
         return Entry(label, BASELINES[label]())
     if label not in names():
@@ -53,6 +58,5 @@ def _entry(label: str, preset: str, fit: Mapping[str, Any], edit: Mapping[str, A
         hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(names())}."
         raise OptionError(f"Unknown method '{label}': {hint}")
     chosen = VARIANTS.get(label) or Variant(label, preset)
-    method = registry.method(chosen.method)
     options = {**fit, **chosen.fit}, {**edit, **chosen.edit}
-    return Entry(label, method, chosen.preset, *options, chosen.with_source_text, chosen.strength)
+    return Entry(label, method_of(chosen.method), chosen.preset, *options, chosen.with_source_text, chosen.strength)

@@ -34,6 +34,14 @@ class Trial:
             raise OptionError(f"The method '{self.entry.method.name}' has no strength: leave it out.")
         return dataclasses.replace(self, strength=strength, edit_options=_edit_options(self.entry, **{name: strength}))
 
+    def fits_like(self, other: Trial) -> bool:
+        """Whether one fit of an item serves both: strengths of an entry, or variants that differ in the edit alone."""
+        return (
+            self.entry.method is other.entry.method
+            and self.entry.sees_source_text == other.entry.sees_source_text
+            and self.fit_options == other.fit_options
+        )
+
     def described(self) -> dict[str, Any]:
         """The options as a row holds them."""
         return {

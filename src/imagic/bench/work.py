@@ -1,6 +1,6 @@
 """The work of a benchmark: one method at one strength on one item, judged; the methods never meet the judge.
 
-What the trials of an item share, and what the strengths of a method share, is kept for the tasks that follow.
+What the trials of an item share, and the fit that some of them share, is kept for the tasks that follow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imagic.bench import machine, strips
 from imagic.bench.measures import Measure
 from imagic.bench.scores import Context, score
 from imagic.bench.trials import Trial
-from imagic.bench.types import Entry, Item, Judge, Suite
+from imagic.bench.types import Item, Judge, Suite
 from imagic.core.registry import check_abilities
 from imagic.core.types import Backbone, FitRequest, Progress, State
 
@@ -31,10 +31,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the edits of an entry on an item share."""
+    """What edits on an item share whose trials fit alike."""
 
     item: Item
-    entry: Entry
+    trial: Trial
     state: State
     seconds: float
 
@@ -105,7 +105,7 @@ class Trials:
 
     def _fit(self, context: Context, trial: Trial, tell: Tell) -> Fitted:
         item, entry, last = context.item, trial.entry, self._fitted
-        if last is not None and last.item is item and last.entry is entry:
+        if last is not None and last.item is item and last.trial.fits_like(trial):
             return last
         last = self._fitted = None  # so that a failed fit leaves none behind, and two are never held at once
         request = FitRequest(
@@ -117,7 +117,7 @@ class Trials:
         )
         fitting = entry.method.fit(self._backbone, request, trial.fit_options)
         state, seconds = timed(fitting, tell, self._backbone.device)
-        self._fitted = Fitted(item, entry, state, seconds)
+        self._fitted = Fitted(item, trial, state, seconds)
         return self._fitted
 
 
