@@ -62,8 +62,8 @@ def _trade_off(rows: Sequence[Row], distance: Axis, alignment: Axis, name: str) 
         for label, curve in curves.items()
     }
     note = (
-        "One marker per strength, named beside it; each is a mean over the same items, with its 95 % interval. Means"
-        " that are infinite are only in the table."
+        "One marker per strength, the lowest and the highest named; each is a mean over the same items, with its 95 %"
+        " interval. Means that are infinite are only in the table."
     )
     falling = distance.higher_is_better  # so that the distance itself grows to the right
     svg = figures.curves(name, series, distance.label, alignment.label, list(by_label(rows)), falling=falling)

@@ -10,11 +10,14 @@ from imagic.bench.estimates import Estimate
 from imagic.bench.svg import INK, drawing, inline, style_of
 
 BAR_INCHES = 0.17
+# Among more curves than this, the intervals are drawn faintly.
+FEW = 4
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a curve. note: written beside it, such as a strength. x: a mean, or a plain number."""
+    """A point of a curve. x: a mean, or a plain number. note: such as a strength, written beside the first and the last
+    of a curve."""
 
     x: Estimate | float
     y: Estimate | float
@@ -37,16 +40,18 @@ def curves(
     falling: x runs from high to low.
     """
     with drawing(name) as (figure, axes):
+        alpha = 0.5 if len(series) <= FEW else 0.2
         for label, marks in series.items():
-            colour, marker = style_of(labels.index(label))
+            colour, marker, line = style_of(labels.index(label))
             xs = [_finite(mark.x) for mark in marks]
             ys = [_finite(mark.y) for mark in marks]
-            axes.plot(xs, ys, color=colour, marker=marker, markersize=5, linewidth=1.3, label=label)
-            for mark, x, y in zip(marks, xs, ys, strict=True):
-                if math.isfinite(x) and math.isfinite(y):
-                    axes.plot(*_whisker(mark.x, x, y, along_x=True), color=colour, linewidth=0.8, alpha=0.5)
-                    axes.plot(*_whisker(mark.y, y, x, along_x=False), color=colour, linewidth=0.8, alpha=0.5)
-                    axes.annotate(mark.note, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+            axes.plot(xs, ys, color=colour, marker=marker, linestyle=line, markersize=5, linewidth=1.3, label=label)
+            drawn = [each for each in zip(marks, xs, ys, strict=True) if math.isfinite(each[1] + each[2])]
+            for mark, x, y in drawn:
+                axes.plot(*_whisker(mark.x, x, y, along_x=True), color=colour, linewidth=0.8, alpha=alpha)
+                axes.plot(*_whisker(mark.y, y, x, along_x=False), color=colour, linewidth=0.8, alpha=alpha)
+            for mark, x, y in dict.fromkeys([*drawn[:1], *drawn[-1:]]):
+                axes.annotate(mark.note, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
         if log:
             from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
@@ -57,7 +62,7 @@ def curves(
             axes.invert_xaxis()
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+        figure.legend(loc="outside right upper", fontsize=8)
         return inline(figure, name)
 
 
@@ -69,7 +74,7 @@ def bars(name: str, groups: Sequence[str], series: Mapping[str, Mapping[str, Est
     height = 1.2 + BAR_INCHES * len(groups) * (len(series) + 1)
     with drawing(name, height=height) as (figure, axes):
         for index, (label, means) in enumerate(series.items()):
-            colour, _ = style_of(index)
+            colour = style_of(index).colour
             known = {group: mean for group, mean in means.items() if math.isfinite(mean.value)}
             places = [groups.index(group) * (len(series) + 1) + index for group in known]
             axes.barh(places, [mean.value for mean in known.values()], height=0.9, color=colour, label=label)
@@ -79,7 +84,7 @@ def bars(name: str, groups: Sequence[str], series: Mapping[str, Mapping[str, Est
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(x_label)
-        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+        figure.legend(loc="outside right upper", fontsize=8)
         return inline(figure, name)
 
 

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagic.core.errors import NotAvailable
 
@@ -22,10 +22,19 @@ _PAPER = (
     " @media (prefers-color-scheme: dark) { svg { color: #e4e7ea; background: #15181b } }"
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":")
+
+
+class Style(NamedTuple):
+    """How a method is drawn in all figures of a report."""
+
+    colour: str
+    marker: str
+    line: str
 
 
 @contextmanager
-def drawing(name: str, width: float = 5.2, height: float = 3.9) -> Iterator[tuple[Figure, Axes]]:
+def drawing(name: str, width: float = 7.4, height: float = 4.2) -> Iterator[tuple[Figure, Axes]]:
     """A figure of that size in inches, and its axes, within matplotlib settings for `inline`.
 
     Raises NotAvailable without matplotlib.
@@ -74,6 +83,7 @@ def standalone(text: str) -> str:
     return f"{text[:start]}<style>{_PAPER}</style>{text[start:]}"
 
 
-def style_of(index: int) -> tuple[str, str]:
-    """Colour and marker of the index-th method; no two of the first 42 are alike."""
-    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+def style_of(index: int) -> Style:
+    """Of the index-th method; no two of the first 42 are alike."""
+    around, place = divmod(index, len(COLOURS))
+    return Style(COLOURS[place], MARKERS[index % len(MARKERS)], LINES[around % len(LINES)])
