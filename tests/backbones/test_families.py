@@ -26,6 +26,7 @@ from imagic.core.conditioning import GUIDANCE
 from imagic.core.errors import ModelError, OptionError
 from imagic.core.losses import denoising_loss, fixed_pairs
 from imagic.core.noise import Prediction
+from imagic.core.recomputing import kept_bytes
 from imagic.core.sampling import sample
 from imagic.core.types import Ability, Backbone, TuningPlan
 from tests.backbones import tiny
@@ -348,3 +349,25 @@ def test_a_text_is_cut_where_the_last_encoder_ends(family: Family) -> None:
         room = z_image.TEXT_LENGTH - 6 - 2  # six tokens of the template, and a first "the" of three
     assert backbone.report_text("the " * (room - 1) + "dog").cut == ""
     assert backbone.report_text("the " * room + "dog").cut == "dog"
+
+
+def test_gradients_that_are_computed_again_are_the_same(family: Family) -> None:
+    backbone = family.backbone(family.build())
+    z = seeds.initial_noise(family.shape, [3])
+    pairs = fixed_pairs(2, backbone.levels, family.shape)
+
+    def gradients() -> tuple[int, list[torch.Tensor]]:
+        text = backbone.encode_text([TEXT]).trainable()
+        with backbone.tuning(TuningPlan()) as tuning:
+            parameters = [*text.parameters().values(), *tuning.parameters.values()]
+            kept = kept_bytes(lambda: denoising_loss(backbone, z, pairs, text).mean())
+            loss = denoising_loss(backbone, z, pairs, text).mean()
+            found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            return kept, list(found)
+
+    kept, expected = gradients()
+    with backbone.recomputing():
+        less, found = gradients()
+    assert less < 0.8 * kept
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert gradients()[0] == kept  # as before

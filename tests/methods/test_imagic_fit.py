@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
-from imagic.core import seeds
+from imagic.core import recomputing, seeds
 from imagic.core.errors import OptionError, TextError
 from imagic.core.losses import Pairs, fixed_pairs, stratified_pairs
 from imagic.core.options import build_options
@@ -192,6 +192,23 @@ def test_updates_may_be_of_lower_precision_and_measurements_are_not(
     assert others["before"] == losses["before"]
     assert others["after_network"] != losses["after_network"]
     assert others["after_network"] == pytest.approx(losses["after_network"], rel=0.02)
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_short_of_memory_it_computes_again_and_fits_the_same(
+    eps_backbone: StableDiffusionBackbone,
+    request_to_sit: FitRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tuning: str,
+) -> None:
+    _, expected = fit(eps_backbone, request_to_sit, tuning=tuning)
+    assert not caplog.messages
+    monkeypatch.setattr(recomputing, "free_bytes", lambda device: 0)
+    _, state = fit(eps_backbone, request_to_sit, tuning=tuning)
+    assert [stage in line for stage, line in zip(("embedding", "network"), caplog.messages, strict=True)] == [True] * 2
+    assert all(torch.equal(state.tensors[name], tensor) for name, tensor in expected.tensors.items())
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in eps_backbone.unet.modules())
 
 
 def test_a_fit_depends_on_its_seed_alone(make_backbone: MakeBackbone, request_to_sit: FitRequest) -> None:

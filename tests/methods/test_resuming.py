@@ -103,11 +103,12 @@ def breaking(backbone: StableDiffusionBackbone, calls: int, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("calls", "sentence", "place"),
     [
-        # One call measures the fixed pairs before a stage, a step is one call, and a measured one, every second, two.
-        (3, "'embedding' diverged at step 2 of 4", "step 1 of stage 'embedding'"),
-        (4, "'embedding' diverged at step 3 of 4", "step 2 of stage 'embedding'"),
-        (8, "'network' diverged at step 1 of 3", "step 4 of stage 'embedding'"),
-        (9, "'network' diverged at step 2 of 3", "step 1 of stage 'network'"),
+        # Before a stage one call measures the fixed pairs and two the memory; a step is one call, and a measured one,
+        # every second, two.
+        (5, "'embedding' diverged at step 2 of 4", "step 1 of stage 'embedding'"),
+        (6, "'embedding' diverged at step 3 of 4", "step 2 of stage 'embedding'"),
+        (12, "'network' diverged at step 1 of 3", "step 4 of stage 'embedding'"),
+        (13, "'network' diverged at step 2 of 3", "step 1 of stage 'network'"),
     ],
 )
 def test_what_is_no_number_stops_a_fit_and_the_last_good_state_is_kept(

@@ -107,6 +107,15 @@ class NetworkBackbone(Backbone):
             self._lowered = before
 
     @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        network: Any = self.network
+        network.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            network.disable_gradient_checkpointing()
+
+    @contextmanager
     def _precision(self) -> Iterator[torch.dtype]:
         """The dtype of the network's inputs, and the arithmetic within which it runs."""
         # Tuned weights are float32 beside frozen ones in dtype: autocast brings them together in dtype.

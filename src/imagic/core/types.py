@@ -161,6 +161,11 @@ class Backbone(Denoiser, Protocol):
         can bear, and the steps of sampling and inversion cannot. After: as before."""
         return nullcontext()
 
+    def recomputing(self) -> AbstractContextManager[None]:
+        """Within: gradients through `predict` are the same for less memory and more time (gradient checkpointing).
+        After: as before."""
+        return nullcontext()
+
     def tokens(self, text: str) -> Sequence[Token]:
         """What stands at each position of `encode_text([text])`, and so at each key of cross-attention: a mark, the
         text, a mark, padding. Belongs to Ability.CROSS_ATTENTION; without it, AbilityError."""

@@ -11,6 +11,7 @@ raises its rate, as is usual. A LoRA's output does not depend on the width, and 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +23,7 @@ from imagic.core.conditioning import Conditioning
 from imagic.core.errors import OptionError
 from imagic.core.losses import Pairs, denoising_loss, stratified_pairs
 from imagic.core.optimise import Rated, check_finite, minimise
+from imagic.core.recomputing import as_memory_allows
 from imagic.core.sampling import invert
 from imagic.core.types import Backbone, Progress, TuningPlan, WeightChange
 from imagic.methods._imagic_options import FitOptions, NetworkOptions
@@ -175,9 +177,17 @@ def _stage(
             yield share * loss
             del loss  # frees its graph
 
+    def some(rows: int) -> Tensor:
+        with backbone.lower_precision():
+            return subject.loss(backbone, subject.fixed[torch.zeros(rows, dtype=torch.long)], conditioning)
+
     betas = (options.beta1, options.beta2)
+    parameters = [parameter for group in groups for parameter in group.parameters]
     updates = minimise(objective, groups, num_steps, betas, options.adam_eps, stage, cooldown=options.cooldown)
-    try:
+    with (
+        as_memory_allows(backbone, name, some, min(num_pairs, subject.max_pairs), parameters),
+        closing(updates),
+    ):
         for step, loss in enumerate(updates, start=stage.step + 1):
             values = {"loss": loss}
             finished = step == num_steps
@@ -191,6 +201,4 @@ def _stage(
             yield Progress(name, step, num_steps, values)
             if finished:
                 break
-    finally:
-        updates.close()
     return curve
