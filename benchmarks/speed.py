@@ -1,7 +1,7 @@
 """Seconds, peak memory and FLOP of Imagic's stages, on models of the published sizes with random weights.
 
     python benchmarks/speed.py --models sd1.5 sdxl --presets fast paper community --out out/speed.json
-    python benchmarks/speed.py --count    # FLOP alone: nothing is run, so any machine will do
+    python benchmarks/speed.py --count    # FLOP and bytes alone: nothing is run, so any machine will do
     python benchmarks/speed.py --smoke    # tiny models, three steps: shows that the script works
 
 `encode` is the picture and both texts in and one picture out; `A` and `B` are the fit; `sampling` the latents of two
@@ -49,7 +49,7 @@ from imagic.methods._imagic_render import Fitted, Shot, render
 from imagic.methods._imagic_search import agreement_with, search
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # of a script that is run as a file
-from benchmarks.speed_models import MODELS, TEXT, Flop, build, count
+from benchmarks.speed_models import MODELS, TEXT, Flop, build, count, kept
 
 TINY = [name for name in MODELS if name.startswith("tiny-")]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,7 +65,8 @@ FITTED = ("embedding_steps", "network_steps", "inversion_steps")  # the options 
 @dataclass
 class Row:
     """One stage of one model. flop: of all its steps. seconds, memory: of the steps that ran, None where none did;
-    whole: seconds of all, estimated where not all ran. fraction: of the measured peak, in a median step."""
+    whole: seconds of all, estimated where not all ran. fraction: of the measured peak, in a median step. kept: of B,
+    what its gradients need of a row, in bytes of float32."""
 
     model: str
     preset: str
@@ -78,6 +79,7 @@ class Row:
     seconds: float | None = None
     whole: float | None = None
     memory: dict[str, Any] | None = None
+    kept: dict[str, int] | None = None
     fraction: float | None = None
     error: str = ""
 
@@ -251,11 +253,12 @@ def planned(asked: argparse.Namespace) -> Iterator[tuple[dict[str, Row], torch.d
         bones = build(model, torch.device("meta"), torch.float32)
         dtype = DTYPES.get(asked.dtype) or default_dtype(bones.network, asked.device)
         for tuning in MODELS[model]["tunings"]:
-            flop = count(bones, TuningPlan(tuning))
+            flop, bytes_kept = count(bones, TuningPlan(tuning)), kept(bones, TuningPlan(tuning))
             # The community's loop tunes all weights.
             for preset in [each for each in asked.presets if each != COMMUNITY or tuning == "full"]:
                 found = stages(flop, preset, tuning, guided_rows(bones)).items()
                 rows = {name: Row(model, preset, tuning, name, steps, steps * each) for name, (steps, each) in found}
+                rows["B"].kept = asdict(bytes_kept)
                 yield rows, dtype
 
 
@@ -279,6 +282,16 @@ def table(rows: Sequence[Row]) -> str:
     return Table(columns.split(", "), lines).markdown()
 
 
+def kept_table(rows: Sequence[Row]) -> str:
+    """As Markdown: the activations of a row that wait for the backward pass of B, in float32."""
+    found = {(row.model, row.tuning): row.kept for row in rows if row.kept}
+    lines = [
+        [model, tuning, *(f"{bytes_kept[how] / 2**30:.2f}" for how in ("whole", "recomputed"))]
+        for (model, tuning), bytes_kept in found.items()
+    ]
+    return Table(["model", "tuning", "GiB kept of a row", "with gradient checkpointing"], lines).markdown()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Goes through models, tunings and presets; prints the table and writes the JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -290,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--autocast", choices=("auto", "none", *DTYPES), default="auto", help="in A and B")
     parser.add_argument("--offload", action="store_true", help="encoders and autoencoder wait on the CPU")
     parser.add_argument("--steps", type=int, help="the most steps of a stage; its whole is then an estimate")
-    parser.add_argument("--count", action="store_true", help="FLOP alone")
+    parser.add_argument("--count", action="store_true", help="FLOP and bytes alone")
     parser.add_argument("--smoke", action="store_true", help="tiny models and few steps")
     parser.add_argument("--out", type=Path, help="a JSON file")
     asked = parser.parse_args(arguments)
@@ -323,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if asked.out is not None:
             written = {**facts, "rows": [asdict(row) for row in rows]}
             asked.out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    print(table(rows))
+    print(table(rows), kept_table(rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Models of the published sizes without their weights, and the FLOP that a row of theirs takes.
+"""Models of the published sizes without their weights, and the FLOP and bytes that a row of theirs takes.
 
 `speed_models.json` has the configs of the checkpoints' parts, and those of tiny models. Weights are drawn on the device
-in the precision in which they are used; on the device "meta" they have no storage, and FLOP can be counted anywhere.
+in the precision in which they are used; on the device "meta" they have no storage, and both can be counted anywhere.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from imagic.backbones.plan import LoadPlan
 from imagic.backbones.reading import read_parts
 from imagic.core.conditioning import Conditioning
 from imagic.core.losses import denoising_loss, fixed_pairs
+from imagic.core.recomputing import kept_bytes
 from imagic.core.types import TuningPlan
 from imagic.menagerie.tokenizer import build_tokenizer
 
@@ -120,3 +121,50 @@ def count(backbone: NetworkBackbone, plan: TuningPlan) -> Flop:
     with backbone.tuning(plan):
         network = counted(lambda: loss(text).backward())
     return Flop(encode, decode, forward, embedding, network)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that the backward pass of one more row needs, in float32: kept by the forward pass, and under gradient
+    checkpointing."""
+
+    whole: int
+    recomputed: int
+
+
+def kept(backbone: NetworkBackbone, plan: TuningPlan) -> Kept:
+    """Of a model on "meta", in a step of B."""
+    side, shared = backbone.image_size, {"device": backbone.device}
+    with torch.no_grad():
+        z0, text = backbone.encode(torch.zeros(1, 3, side, side, **shared)), backbone.encode_text([TEXT])
+
+    def loss(rows: int) -> Tensor:
+        return denoising_loss(backbone, z0, fixed_pairs(rows, backbone.levels, z0.shape[1:]), text).mean()
+
+    def of_a_row() -> int:
+        return kept_bytes(lambda: loss(2)) - kept_bytes(lambda: loss(1))
+
+    no_autocast = mock.patch("torch.autocast", return_value=nullcontext())
+    fused = mock.patch("torch.nn.functional.scaled_dot_product_attention", _attention)
+    with no_autocast, fused, backbone.tuning(plan):
+        whole = of_a_row()
+        with backbone.recomputing():
+            return Kept(whole, of_a_row())
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+    return _FusedAttention.apply(query, key, value)  # type: ignore[no-any-return]
+
+
+class _FusedAttention(torch.autograd.Function):
+    """Keeps what fused kernels keep: inputs, output and a number per query, but no maps. "meta" has no such kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        made = q.new_empty(*q.shape[:-1], v.shape[-1])
+        ctx.save_for_backward(q, k, v, made, q.new_empty(q.shape[:-1], dtype=torch.float32))
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise NotImplementedError

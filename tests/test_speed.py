@@ -13,8 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from benchmarks import speed
-from benchmarks.speed_models import build, count, counted
+from benchmarks.speed_models import build, count, counted, kept
 
+from imagic.core.losses import denoising_loss, fixed_pairs
+from imagic.core.recomputing import kept_bytes
 from imagic.core.types import Progress, TuningPlan
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -36,6 +38,23 @@ def test_what_has_no_storage_counts_as_what_has(name: str) -> None:
     assert flop == count(build(name, CPU, torch.float32), plan)
     assert flop.forward < flop.embedding < flop.network
     assert flop.network == pytest.approx(3 * flop.forward, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["tiny-sd1", "tiny-flux"])
+def test_bytes_are_counted_without_storage(name: str) -> None:
+    """Those of a real step, whose attention has a kernel that keeps as much."""
+    plan, there = TuningPlan("lora"), build(name, CPU, torch.float32)
+    found = kept(build(name, META, torch.float32), plan)
+    assert found.recomputed < 0.8 * found.whole
+    assert found.whole == pytest.approx(kept(there, plan).whole, rel=0.02)
+    image = torch.zeros(1, 3, there.image_size, there.image_size)
+    z0, text = there.encode(image), there.encode_text(["a dog"])
+    with there.tuning(plan):
+        one, two = (
+            kept_bytes(lambda rows=rows: denoising_loss(there, z0, fixed_pairs(rows, there.levels, z0.shape[1:]), text))
+            for rows in (1, 2)
+        )
+    assert found.whole == pytest.approx(two - one, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +93,16 @@ def test_its_smoke_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     search = rows["tiny-sd1", "full", "fast", "search"]
     assert search["steps"] == (9 + 2) * (2 * 8 + 2 * 8)  # candidates, guided steps, pairs for agreement
     table = capsys.readouterr().out
-    assert table.count("\n| tiny-") == len(rows)
+    assert table.count("\n| tiny-") == len(rows) + 2  # and what gradients need, in both tunings
     assert "| 3/1000 |" in table
 
 
 def test_flop_alone_run_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(speed, "measure", lambda *_: pytest.fail("it ran"))
     speed.main(["--count", "--models", "tiny-flux", "--presets", "paper"])
-    assert "| 0/1500 | n/a | n/a |" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| 0/1500 | n/a | n/a |" in out
+    assert "| tiny-flux | lora | 0.00 | 0.00 |" in out
 
 
 def test_memory_that_runs_out_is_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,9 +42,10 @@ def as_memory_allows(
     if not parameters:
         yield
         return
-    needed = SLACK * _kept_bytes_of(loss, rows) + BYTES_PER_PARAMETER * sum(
-        parameter.numel() for parameter in parameters
-    )
+    one = kept_bytes(partial(loss, 1))
+    # What rows share, such as weights in a lower precision, counts once.
+    kept = one if rows == 1 else one + (rows - 1) * (kept_bytes(partial(loss, 2)) - one)
+    needed = SLACK * kept + BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in parameters)
     free = free_bytes(backbone.device)
     if needed <= free:
         yield
@@ -87,9 +88,3 @@ def kept_bytes(forward: Callable[[], Tensor]) -> int:
 
 def _never(noted: None) -> Tensor:
     raise AssertionError("a backward pass through a graph that kept nothing")
-
-
-def _kept_bytes_of(loss: Callable[[int], Tensor], rows: int) -> int:
-    """Of so many rows, from one and two. What rows share, such as weights in a lower precision, counts once."""
-    one = kept_bytes(partial(loss, 1))
-    return one if rows == 1 else one + (rows - 1) * (kept_bytes(partial(loss, 2)) - one)
