@@ -123,6 +123,37 @@ def test_both_stages_equal_a_plain_loop(
     assert state.facts["losses"]["after_network"] == pytest.approx(final, rel=1e-5)
 
 
+def test_both_at_once_equal_a_plain_loop(make_pipeline: MakePipeline, request_to_sit: FitRequest) -> None:
+    plain = PlainImagic(make_pipeline(), request_to_sit.image, request_to_sit.target_text)
+    backbone = StableDiffusionBackbone.from_pipeline(make_pipeline(), name="tiny")
+    chosen = options(embedding_lr=1e-2, network_lr=1e-6, cooldown=0.0, joint=True)
+    progress, state = finish(Imagic().fit(backbone, request_to_sit, chosen))
+
+    before, weights = snapshot(plain.unet), list(plain.unet.parameters())
+    e = plain.e_tgt.clone().requires_grad_()
+    rate = 1e-6 * (859_520_964 / sum(p.numel() for p in weights)) ** 0.5
+    adam = torch.optim.Adam(
+        [{"params": [e], "lr": 1e-2 * plain.e_tgt.square().mean().sqrt().item()}, {"params": weights}], lr=rate
+    )
+    losses = []
+    for pairs in drawn(backbone, "joint", 5, 2):
+        loss = plain.loss(pairs, e)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+
+    assert [p.stage for p in progress if p.stage != "inversion"] == ["joint"] * 5
+    assert [p.values["loss"] for p in progress if p.stage == "joint"] == pytest.approx(losses, rel=1e-5)
+    torch.testing.assert_close(state.tensors["e_opt.sequence"], e.detach(), rtol=0, atol=1e-5)
+    for name, weight in plain.unet.named_parameters():
+        moved = weight.detach() - before[name]
+        torch.testing.assert_close(state.tensors[f"change.{name}"].float(), moved, rtol=0, atol=0.05 * rate)
+    found = state.facts["losses"]
+    assert (found["before"], found["after_embedding"]) == (found["network"][0][1],) * 2
+    assert state.facts["moved"] > 0
+
+
 def test_stage_a_leaves_no_gradient_for_stage_b(
     eps_backbone: StableDiffusionBackbone, request_to_sit: FitRequest
 ) -> None:

@@ -26,12 +26,13 @@ STAGES = {"embedding_steps": 4, "embedding_pairs": 2, "network_steps": 3, "netwo
 FITS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "full": (Imagic, {**STAGES, "measure_every": 2}),
     "lora": (Imagic, {**STAGES, "tuning": "lora", "rank": 2}),
+    "joint": (Imagic, {**STAGES, "joint": True}),
     "early stop": (Imagic, {**STAGES, "measure_every": 1, "early_stop": 0.9}),
     "unitune": (UniTune, {"token": "zo", "network_steps": 3, "network_pairs": 2, "measured_pairs": 2}),
     "null-text": (NullText, {"num_steps": 3, "inner_steps": 2}),
 }
 # The stages that are kept, and so not done twice.
-KEPT = {"embedding", "network", "null-text"}
+KEPT = {"embedding", "network", "joint", "null-text"}
 
 
 @pytest.fixture

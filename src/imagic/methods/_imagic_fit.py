@@ -1,16 +1,16 @@
 """Stages A and B of Imagic: the embedding moves until it describes the image, then the network until it renders it.
 
-Both minimise the same denoising loss, over one thing at a time. Rates are those of Stable Diffusion 1, on which the
-paper's second implementation ran, and follow two rules elsewhere. *Embedding*: Adam moves every number by about its
-rate, so the rate of a tensor is relative to its root mean square, which is about 1 for SD 1's CLIP-L. *Network*: for
-the same change of a layer's output Adam's rate goes with 1 / fan-in (Yang et al. 2021), that is with the width, and
-parameters go with its square, hence rate x sqrt(SD 1's parameters / tuned parameters). Tuning a part of a network thus
-raises its rate, as is usual. A LoRA's output does not depend on the width, and its rate stays.
+Both minimise the same denoising loss, over one thing at a time or, jointly, over both. Rates are those of Stable
+Diffusion 1, on which the paper's second implementation ran, and follow two rules elsewhere. *Embedding*: Adam moves
+every number by about its rate, so the rate of a tensor is relative to its root mean square, which is about 1 for SD 1's
+CLIP-L. *Network*: for the same change of a layer's output Adam's rate goes with 1 / fan-in (Yang et al. 2021), that is
+with the width, and parameters go with its square, hence rate x sqrt(SD 1's parameters / tuned parameters). Tuning a
+part of a network thus raises its rate, as is usual. A LoRA's output does not depend on the width, and its rate stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -75,23 +75,47 @@ def fit_embedding(
     start: one float32 row. Returns (e_opt, loss curve).
     """
     embedding = start.trainable()
-    groups = [
-        Rated([tensor], embedding_rate(tensor, options.embedding_lr)) for tensor in embedding.parameters().values()
-    ]
     curve = yield from _stage(
-        "embedding", backbone, subject, embedding, groups, options.embedding_steps, options.embedding_pairs, options
+        "embedding",
+        backbone,
+        subject,
+        embedding,
+        _rated(embedding, options),
+        options.embedding_steps,
+        options.embedding_pairs,
+        options,
     )
     return embedding.detach(), curve
 
 
+def fit_jointly(
+    backbone: Backbone, subject: Subject, start: Conditioning, options: FitOptions
+) -> Generator[Progress, None, tuple[Conditioning, WeightChange | None, Curve]]:
+    """Both stages at once (Forgedit, Zhang et al. 2023): one loss moves the embedding from `start` and the weights.
+
+    Returns (e_opt, the change of the weights, loss curve); everything else as for `fit_network`.
+    """
+    embedding = start.trainable()
+    change, curve = yield from fit_network(
+        backbone, subject, embedding, options, name="joint", beside=_rated(embedding, options)
+    )
+    return embedding.detach(), change, curve
+
+
 def fit_network(
-    backbone: Backbone, subject: Subject, embedding: Conditioning, options: NetworkOptions, *, name: str = "network"
+    backbone: Backbone,
+    subject: Subject,
+    embedding: Conditioning,
+    options: NetworkOptions,
+    *,
+    name: str = "network",
+    beside: Sequence[Rated] = (),
 ) -> Generator[Progress, None, tuple[WeightChange | None, Curve]]:
     """Stage B (Imagic, Sec. 3.2): the weights that render the image from `embedding`, which stays.
 
     Returns (the change of the weights, loss curve); no change without steps. Whatever happens, the backbone has its
     original weights afterwards; until this generator has ended or is closed, the backbone belongs to it. name: of the
-    stage, from which its noise follows.
+    stage, from which its noise follows. beside: what moves along with the weights.
     """
     if options.network_steps == 0:
         return None, [(0, subject.measure(backbone, embedding))]
@@ -106,7 +130,7 @@ def fit_network(
             backbone,
             subject,
             embedding,
-            [Rated(parameters, rate)],
+            [*beside, Rated(parameters, rate)],
             options.network_steps,
             options.network_pairs,
             options,
@@ -121,6 +145,10 @@ def own_noise(
     with backbone.changed(change):
         trajectory = yield from invert(backbone, z0, backbone.schedule(num_steps), embedding)
     return trajectory[0]
+
+
+def _rated(embedding: Conditioning, options: FitOptions) -> list[Rated]:
+    return [Rated([tensor], embedding_rate(tensor, options.embedding_lr)) for tensor in embedding.parameters().values()]
 
 
 def embedding_rate(tensor: Tensor, rate: float) -> float:

@@ -82,6 +82,10 @@ class FitOptions(NetworkOptions, EmbeddingOptions):
     network_steps: int = option(
         15, "Stage B: Adam steps on the network; 0 leaves it as it is.", minimum=0, maximum=100_000
     )
+    joint: bool = option(
+        False,
+        "Stages A and B at once, as in Forgedit: network_steps that move the embedding too, each at its own rate.",
+    )
     start: str = option(
         "inversion",
         "What edits are sampled from: the noise in which DDIM inversion of the input ends, which keeps what the text "

@@ -21,7 +21,7 @@ from imagic.core.state import pack_change, pack_conditioning
 from imagic.core.types import Ability, Backbone, Candidate, EditResult, FitRequest, Progress, State, WeightChange
 from imagic.methods import _common as common
 from imagic.methods import _imagic_options as options_of
-from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_network, own_noise, stored
+from imagic.methods._imagic_fit import Curve, Subject, fit_embedding, fit_jointly, fit_network, own_noise, stored
 from imagic.methods._imagic_render import Fitted, Shot, render, touched_by_text
 from imagic.methods._imagic_search import agreement_with, psnr, score, search
 from imagic.methods._imagic_upper import fit_upper, with_details
@@ -62,8 +62,12 @@ class Imagic:
         start = backbone.encode_text([request.source_text]) if request.source_text else target
         fixed = fixed_pairs(options.measured_pairs, backbone.levels, z0.shape[1:]).to(z0.device)
         subject = Subject(z0, fixed, request.seed, options.max_pairs, request.checkpoint)
-        fitted, embedding_curve = yield from fit_embedding(backbone, subject, start, options)
-        change, network_curve = yield from fit_network(backbone, subject, fitted, options)
+        if options.joint:
+            fitted, change, network_curve = yield from fit_jointly(backbone, subject, start, options)
+            embedding_curve = network_curve[:1]
+        else:
+            fitted, embedding_curve = yield from fit_embedding(backbone, subject, start, options)
+            change, network_curve = yield from fit_network(backbone, subject, fitted, options)
         upper, upper_curve = yield from fit_upper(backbone, request, start, options)
         tensors = {"z0": z0.cpu(), **pack_conditioning("e_tgt", target), **pack_conditioning("e_opt", fitted)}
         if request.source_text:
