@@ -77,8 +77,11 @@ def train(
     device: given.Device = None,
 ) -> None:
     """Train a part of the bundled model, or go on with it; print where it was exported."""
+    from imagic.backbones.quiet import quiet
     from imagic.core.types import Progress
-    from imagic.menagerie import train as trainer
+
+    with quiet():  # the pipelines tell what is not installed when they are first named
+        from imagic.menagerie import train as trainer
 
     said = -math.inf
     values: dict[str, float] = {}
