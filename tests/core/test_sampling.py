@@ -172,6 +172,7 @@ def test_guidance_extrapolates_from_null_to_text() -> None:
 def test_each_row_has_its_own_guidance() -> None:
     denoiser, z = Gaussian(vp_levels(), Prediction.EPS), start()
     both = predict_guided(denoiser, z, 500, TEXT, NULL, [1.0, 7.5])
+    assert [rows for rows, _ in denoiser.calls] == [3]  # of which one is unconditional
     assert torch.equal(both[:1], predict_guided(denoiser, z[:1], 500, TEXT, NULL, 1.0))
     assert torch.equal(both[1:], predict_guided(denoiser, z[1:], 500, TEXT, NULL, 7.5))
     with pytest.raises(RuntimeError):

@@ -48,8 +48,8 @@ def predict_guided(
     """The network output under classifier-free guidance: null + w (conditional - null) (Ho & Salimans 2022).
 
     z: (B, C, h, w); timestep: one of the model's own for all rows, or (B,); conditionings of B rows or one row;
-    guidance_scale: w, for all rows or of each. Both halves run in one call; where w = 1 for all, the conditional half
-    runs alone and needs no `null`. A model that takes the scale as an input needs none either. Gradients flow.
+    guidance_scale: w, for all rows or of each. All runs in one call, the conditional rows last; rows of w = 1 have no
+    unconditional half, and need no `null`. A model that takes the scale as an input needs none either. Gradients flow.
     """
     rows = len(z)
     timesteps = torch.as_tensor(timestep).expand(rows)
@@ -57,15 +57,18 @@ def predict_guided(
     scale = torch.as_tensor(guidance_scale, dtype=torch.float64).expand(rows)  # on the CPU, where reading it is free
     if GUIDANCE in conditioning.tensors:
         conditioning, scale = conditioning.guided(scale), torch.ones_like(scale)
-    if bool((scale == 1).all()):
+    guided = (scale != 1).nonzero().flatten()
+    if not len(guided):
         return denoiser.predict(z, timesteps, conditioning)
     if null is None:
         raise ValueError("a guidance scale other than 1 needs the null conditioning")
-    both = Conditioning.cat([null.expand(rows), conditioning])
-    unconditional, conditional = denoiser.predict(torch.cat([z, z]), timesteps.repeat(2), both).chunk(2)
-    scale = scale.to(z).view(-1, *[1] * (z.dim() - 1))
-    guided: Tensor = unconditional + scale * (conditional - unconditional)
-    return torch.where(scale == 1, conditional, guided)  # as a row alone, to the bit
+    both = Conditioning.cat([null.expand(rows)[guided], conditioning])
+    output = denoiser.predict(torch.cat([z[guided], z]), torch.cat([timesteps[guided], timesteps]), both)
+    unconditional, conditional = output[:-rows], output[-rows:]
+    scale = scale[guided].to(z).view(-1, *[1] * (z.dim() - 1))
+    result = conditional.clone()
+    result[guided] = unconditional + scale * (conditional[guided] - unconditional)
+    return result
 
 
 def ddim_noise_std(schedule: NoiseLevels, step: int, ddim_noise: float) -> float:
