@@ -15,7 +15,6 @@ import imagic
 from imagic import api
 from imagic.backbones.stable_diffusion import StableDiffusionBackbone
 from imagic.core.errors import ImageError, ModelError, OptionError, OutputError, StateError, TextError
-from imagic.core.images import to_rgb
 from imagic.core.provenance import read_record
 from imagic.core.types import Progress
 from tests.conftest import build_pipeline
@@ -64,7 +63,8 @@ def test_a_path_a_pil_image_and_an_array_are_one_picture(
 def test_at_the_models_size_the_plain_result_is_the_methods_picture(backbone: StableDiffusionBackbone) -> None:
     square = np.random.default_rng(2).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     made = imagic.edit(square, TEXT, model=backbone, eta=0.5, plain=True, options=FIT | EDIT)
-    assert np.array_equal(np.asarray(made.images[0]), to_rgb(made.chosen[0].image))
+    levels = (made.chosen[0].image.permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(np.asarray(made.images[0]) - levels).max() < 0.5 + 1e-3  # a tie may be rounded either way
 
 
 def test_automatic_eta_carries_the_whole_sweep(fitted: api.Fit) -> None:
